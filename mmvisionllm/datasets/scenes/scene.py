@@ -1,0 +1,194 @@
+"""A random scene as a layout: which objects are where, in front of what, and what of them is seen."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from .palette import COLOUR_NAMES, TEXTURES, jittered
+from .shapes import CATEGORIES, MAX_ROTATION, outline
+
+#: Object size (longer side) over image side: smallest and largest; drawn log-uniformly.
+SIZE_RANGE = (0.15, 0.5)
+#: Below / above these an object is called small / large; in between it has no size word.
+SMALL_BELOW, LARGE_ABOVE = 0.21, 0.34
+#: An object must keep this part of its area in view, and this part of the image's pixels.
+MIN_VISIBLE, MIN_PIXELS = 0.6, 0.003
+BACKGROUNDS = ('plain', 'gradient', 'grainy', 'cluttered')
+_SUBPIXEL_BITS = 4
+_PLACING_TRIES = 12
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object. Pixel units; boxes are (x1, y1, x2, y2) of the visible part, x2 and y2 exclusive."""
+    category: str
+    colour: str
+    texture: str
+    size: float  # longer side over the image's side
+    centre: tuple[float, float]
+    aspect: float
+    rotation: float
+    outlined: bool
+    rgb: tuple[int, int, int]
+    second_rgb: tuple[int, int, int]
+    texture_angle: float
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    area: int = 0  # visible pixels
+    visible: float = 1.0  # visible over full area
+
+    @property
+    def size_word(self) -> str:
+        """'small', 'large' or '' for what is neither."""
+        return 'small' if self.size < SMALL_BELOW else 'large' if self.size > LARGE_ABOVE else ''
+
+    @property
+    def box_centre(self) -> tuple[float, float]:
+        """Centre of the visible box, in pixels."""
+        x1, y1, x2, y2 = self.box
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+@dataclass(frozen=True)
+class Background:
+    """What lies behind the objects; ``seed`` fixes its noise and lines."""
+    kind: str
+    rgb: tuple[int, int, int]
+    second_rgb: tuple[int, int, int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A layout. ``objects`` are in painter's order, the rearmost first.
+
+    ``id_map`` (S, S) uint8 holds, per pixel, the position in ``objects`` plus 1 of what is seen there, 0 for the
+    background.
+    """
+    image_size: int
+    objects: tuple[SceneObject, ...]
+    background: Background
+    id_map: np.ndarray = field(repr=False, compare=False)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Visible mask (S, S), bool, of object ``index``."""
+        return self.id_map == index + 1
+
+
+def coverage(obj: SceneObject, image_size: int) -> np.ndarray:
+    """Anti-aliased coverage (S, S), uint8, of an object as if nothing stood before it."""
+    side = obj.size * image_size
+    points = outline(obj.category, obj.centre, side, obj.aspect, obj.rotation)
+    # OpenCV's integer coordinates name pixel centres, ours pixel corners: hence the half pixel.
+    fixed = np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    canvas = np.zeros((image_size, image_size), np.uint8)
+    cv2.fillPoly(canvas, [fixed], 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    return canvas
+
+
+def _pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
+    return items[rng.integers(len(items))]
+
+
+def _random_background(rng: np.random.Generator) -> Background:
+    # Muted mid-tones, so that every named colour, black and white included, stands out.
+    shades = rng.integers(95, 191, 2)[:, None] + rng.integers(-16, 17, (2, 3))
+    return Background(_pick(rng, BACKGROUNDS), tuple(shades[0].tolist()), tuple(shades[1].tolist()),
+                      int(rng.integers(1 << 31)))
+
+
+def _draw_object(rng: np.random.Generator, image_size: int, category: str) -> SceneObject:
+    low, high = np.log(SIZE_RANGE)
+    size = float(np.exp(rng.uniform(low, high)))
+    inset = 0.38 * size * image_size
+    x, y = rng.uniform(inset, image_size - inset, 2).tolist()
+    limit = MAX_ROTATION[category]
+    aspect, rotation, angle, edge, plain = rng.random(5).tolist()
+    texture = 'plain' if plain < 0.4 else _pick(rng, TEXTURES[1:])
+    return SceneObject(category, '', texture, size, (x, y), 0.87 + 0.28 * aspect,
+                       (2 * rotation - 1) * limit, edge < 0.35, (0, 0, 0), (0, 0, 0),
+                       angle * np.pi)
+
+
+def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str]) -> SceneObject:
+    """Give ``obj`` a colour that none of the objects it touches has."""
+    free = tuple(name for name in COLOUR_NAMES if name not in taken)
+    colour = _pick(rng, free or COLOUR_NAMES)
+    main, second = jittered(colour, rng)
+    values = vars(obj) | dict(colour=colour, rgb=tuple(main.tolist()), outlined=obj.outlined or not free,
+                              second_rgb=tuple(second.tolist()))
+    return SceneObject(**values)
+
+
+def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: int = 8,
+                 min_objects: int = 1) -> Scene:
+    """Draw a scene without rendering it.
+
+    Between ``min_objects`` and ``max_objects`` objects are placed one before the other; a place that would hide
+    too much of an earlier object is given up for another, and after some tries the object is left out.
+
+    Args:
+        rng: source of all randomness.
+        image_size: side of the square image in pixels, at least 32.
+        max_objects: most objects in a scene, at most 64.
+        min_objects: fewest objects asked for.
+
+    Returns:
+        The layout, with visible boxes, areas and masks.
+
+    Raises:
+        ValueError: a size or number out of range.
+    """
+    check_layout(image_size, max_objects, min_objects)
+    wanted = int(rng.integers(min_objects, max_objects + 1))
+    background = _random_background(rng)
+    id_map = np.zeros((image_size, image_size), np.uint8)
+    objects: list[SceneObject] = []
+    full_areas: list[int] = []
+    for _ in range(wanted):
+        # Now and then the same category again: counting and referring need more than one of a kind.
+        again = objects and rng.random() < 0.3
+        category = objects[rng.integers(len(objects))].category if again else _pick(rng, CATEGORIES)
+        for _ in range(_PLACING_TRIES):
+            candidate = _draw_object(rng, image_size, category)
+            covered = coverage(candidate, image_size) >= 128
+            x1, y1, w, h = cv2.boundingRect(covered.view(np.uint8))
+            around = id_map[max(y1 - 2, 0):y1 + h + 2, max(x1 - 2, 0):x1 + w + 2]
+            touched = set(np.unique(around).tolist()) - {0}
+            trial = np.where(covered, np.uint8(len(objects) + 1), id_map)
+            side = candidate.size * image_size
+            area = cv2.contourArea(outline(category, candidate.centre, side, candidate.aspect,
+                                           candidate.rotation).astype(np.float32))
+            areas = np.bincount(trial.ravel(), minlength=len(objects) + 2)[1:]
+            full = np.array([*full_areas, area])
+            if (areas >= np.maximum(MIN_VISIBLE * full, MIN_PIXELS * id_map.size)).all():
+                colours = {objects[i - 1].colour for i in touched}
+                objects.append(_coloured(candidate, rng, colours))
+                full_areas.append(area)
+                id_map = trial
+                break
+    return Scene(image_size, tuple(_with_view(objects, full_areas, id_map)), background, id_map)
+
+
+def _with_view(objects: list[SceneObject], full_areas: list[float],
+               id_map: np.ndarray) -> list[SceneObject]:
+    """Fill in what is seen of each object once all of them are placed."""
+    seen = []
+    for index, (obj, full) in enumerate(zip(objects, full_areas)):
+        mask = (id_map == index + 1).view(np.uint8)
+        x, y, w, h = cv2.boundingRect(mask)
+        area = int(np.count_nonzero(mask))
+        seen.append(SceneObject(**(vars(obj) | dict(box=(x, y, x + w, y + h), area=area,
+                                                    visible=min(area / full, 1.0)))))
+    return seen
+
+
+def check_layout(image_size: int, max_objects: int, min_objects: int = 1) -> None:
+    """Raise ValueError with the allowed range if a layout setting is out of it."""
+    if not 32 <= image_size <= 4096:
+        raise ValueError(f'image size must be 32 to 4096 pixels, not {image_size}')
+    if not 1 <= max_objects <= 64:
+        raise ValueError(f'max objects must be 1 to 64, not {max_objects}')
+    if not 1 <= min_objects <= max_objects:
+        raise ValueError(f'min objects must be 1 to {max_objects}, not {min_objects}')
