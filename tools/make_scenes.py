@@ -1,4 +1,5 @@
-"""Make a data set of rendered scenes: images, COCO instances, captions, referring expressions, VQA pairs.
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""Make a data set of rendered scenes: images, instances, captions, referring expressions, VQA.
 
     python tools/make_scenes.py OUT --train 4000 --val 200 --seed 0
     mim run mmvisionllm make_scenes OUT --train 4000 --val 200 --seed 0
@@ -16,13 +17,15 @@ from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    """Parse ``args``, by default those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out', help='folder to write to')
     parser.add_argument('--train', type=int, required=True, help='number of training images')
     parser.add_argument('--val', type=int, required=True, help='number of validation images')
     parser.add_argument('--seed', type=int, required=True, help='decides every image')
     parser.add_argument('--image-size', type=int, default=128, help='side in pixels (default 128)')
-    parser.add_argument('--max-objects', type=int, default=8, help='most objects in an image (default 8)')
+    parser.add_argument('--max-objects', type=int, default=8,
+                        help='most objects in an image (default 8)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace scenes made with other settings; other files are left alone')
     return parser.parse_args(args)
@@ -34,11 +37,13 @@ def _print_progress(split: str, done: int, total: int) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the tool. Returns the exit status: 0, or 2 for bad arguments or an unusable folder."""
     options = vars(parse_args(args))
     out, overwrite = options.pop('out'), options.pop('overwrite')
     cv2.setNumThreads(1)  # the images are too small to share among threads
     try:
-        made = make_scenes(out, SceneSettings(**options), overwrite=overwrite, progress=_print_progress)
+        made = make_scenes(out, SceneSettings(**options), overwrite=overwrite,
+                           progress=_print_progress)
     except (ValueError, OSError) as error:
         print(f'make_scenes: {error}', file=sys.stderr)
         return 2

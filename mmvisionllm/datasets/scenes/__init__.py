@@ -1,7 +1,7 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Rendered scenes: small labelled pictures of coloured shapes, made locally and reproducibly.
 
-The package needs only numpy, OpenCV and pycocotools-compatible JSON, never mmdet, so that data can be
-made before anything else is installed or trained.
+The modules here need numpy and OpenCV, never mmdet.
 
 * :mod:`.palette`    named colours and textures
 * :mod:`.shapes`     one outline per category

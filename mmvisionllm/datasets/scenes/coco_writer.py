@@ -1,3 +1,4 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Layouts -> records in the formats of COCO, COCO Captions, RefExp and VQA v2."""
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
         mask: bool or uint8 (H, W).
 
     Returns:
-        One flat list ``[x1, y1, x2, y2, ...]`` per piece, at least three points each; no list for an empty mask.
+        One flat list ``[x1, y1, x2, y2, ...]`` per piece, at least four points each; none for an
+        empty mask.
     """
     # Contours run through pixel centres; on an enlarged mask they can be mapped to pixel edges.
     mask = np.ascontiguousarray(mask, dtype=np.uint8)
@@ -74,11 +76,13 @@ class SplitRecords:
     def add(self, scene: Scene, image_id: int, file_name: str, rng: np.random.Generator) -> None:
         """Add a scene; ``rng`` draws what is said about it."""
         side = scene.image_size
-        self.images.append(dict(id=image_id, file_name=file_name, width=side, height=side, license=1))
+        self.images.append(
+            dict(id=image_id, file_name=file_name, width=side, height=side, license=1))
         self._add_instances(scene, image_id)
         first = image_id * _IDS_PER_IMAGE + 1
         for offset, text in enumerate(captions(scene, rng)):
-            self._records['captions'].append(dict(id=first + offset, image_id=image_id, caption=text))
+            self._records['captions'].append(
+                dict(id=first + offset, image_id=image_id, caption=text))
         self._add_expressions(scene, image_id, file_name, rng)
         self._add_questions(scene, image_id, rng)
 
@@ -121,12 +125,14 @@ class SplitRecords:
         records = self._records[kind]
         if kind == 'refexp':
             return records
-        licence = dict(id=1, name='Apache-2.0', url='https://www.apache.org/licenses/LICENSE-2.0')
+        licence = dict(id=1, name='Apache-2.0',
+                       url='https://www.apache.org/licenses/LICENSE-2.0')
         if kind.startswith('vqa'):
             return dict(info=self._info, license=licence, data_type='mmvisionllm_scenes',
                         data_subtype=self.split, task_type='Open-Ended',
                         **{kind.removeprefix('vqa_'): records})
-        document = dict(info=self._info, licenses=[licence], images=self.images, annotations=records)
+        document = dict(info=self._info, licenses=[licence], images=self.images,
+                        annotations=records)
         return document | (dict(categories=categories()) if kind == 'instances' else {})
 
     def write(self, folder: Path) -> None:

@@ -1,9 +1,8 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """A data set of rendered scenes on disk."""
 from __future__ import annotations
 
 import json
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from .renderer import render
 from .scene import check_layout, random_scene
 
 #: Raise when the same settings give other bytes, so that old folders are not taken for new ones.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 SPLITS = ('train', 'val')
 _SETTINGS_FILE = 'scenes.json'
 _MARK = 'mmvisionllm scenes'
@@ -78,8 +77,8 @@ def _prepare(out: Path, settings: dict, overwrite: bool) -> bool:
         return not complete  # a broken-off run is made again: the same bytes come out
     if not overwrite:
         what = f'scenes made with {known}' if known else 'files that are not rendered scenes'
-        raise FileExistsError(f'{out} already holds {what}. Choose another folder, or pass --overwrite to '
-                              f'replace the scenes in it by {settings}')
+        raise FileExistsError(f'{out} already holds {what}. Choose another folder, or pass '
+                              f'--overwrite to write scenes with {settings} there')
     _clear(out)
     return True
 
@@ -104,7 +103,7 @@ def _clear(out: Path) -> None:
 
 def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = False,
                 progress: Callable[[str, int, int], None] | None = None) -> bool:
-    """Write a data set: ``OUT/{train,val}/*.png``, ``OUT/annotations/*.json`` and ``OUT/scenes.json``.
+    """Write ``OUT/{train,val}/*.png``, ``OUT/annotations/*.json`` and ``OUT/scenes.json``.
 
     Args:
         out: folder, made if it is not there.
@@ -125,12 +124,9 @@ def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = F
         return False
     (out / 'annotations').mkdir(parents=True, exist_ok=True)
     write_json(out / _SETTINGS_FILE, dict(marks, complete=False))
-    start = time.monotonic()
     for split in SPLITS:
         _make_split(out, split, settings, progress)
     write_json(out / _SETTINGS_FILE, dict(marks, complete=True))
-    number, seconds = settings.train + settings.val, time.monotonic() - start
-    logging.getLogger(__name__).info('%d images in %.1f s', number, seconds)
     return True
 
 

@@ -1,7 +1,8 @@
-"""Seeded text about scenes: captions and questions with answers (referring expressions: :mod:`.referring`).
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""Seeded text about scenes: captions, questions and answers; expressions: :mod:`.referring`.
 
-Everything here needs a layout only (:func:`random_scene`), no pixels, so that text to pretrain a small language
-model on can be drawn at thousands of scenes a second.
+Everything here needs a layout only (:func:`random_scene`), no rendered pixels, so that text to
+pretrain a small language model on comes fast.
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from .palette import COLOUR_NAMES, TEXTURE_WORDS
 from .referring import Expression, empty_expression, referring_expressions
 from .scene import Scene, SceneObject, random_scene
 from .shapes import CATEGORIES
-from .wording import (article, count_word, describe, direction, join, noun, plural, relation_words)
+from .wording import article, count_word, describe, direction, join, noun, plural, relation_words
 
 __all__ = [
     'CATEGORIES', 'Expression', 'QuestionAnswer', 'caption', 'captions', 'describe',
@@ -81,7 +82,9 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
         return f'a picture of {count_word(number)} shapes, one of them {first}'
     if number > 2:
         names = [article(_detail(obj, rng)) for obj in _some(scene, rng, 3)]
-        return f'there are {join(names)} on {where}' if number == 3 else f'{join(names)} among other shapes'
+        if number == 3:
+            return f'there are {join(names)} on {where}'
+        return f'{join(names)} among other shapes'
     return f'there is {first}' + (f' on {where}' if number == 1 else ' and another shape')
 
 
@@ -99,7 +102,8 @@ def captions(scene: Scene, rng: np.random.Generator, number: int = 5) -> list[st
 
 def _ask_count(scene: Scene, rng: np.random.Generator) -> QuestionAnswer:
     if rng.random() < 0.25:
-        return QuestionAnswer('how many shapes are there?', str(len(scene.objects)), 'how many', 'number')
+        total = str(len(scene.objects))
+        return QuestionAnswer('how many shapes are there?', total, 'how many', 'number')
     category = _known_or_any(scene, rng)
     colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))] if rng.random() < 0.15 else ''
     number = sum(o.category == category and colour in ('', o.colour) for o in scene.objects)
@@ -134,7 +138,8 @@ def _single(scene: Scene, rng: np.random.Generator) -> SceneObject | None:
 
 def _ask_colour(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
     obj = _single(scene, rng)
-    return obj and QuestionAnswer(f'what color is the {obj.category}?', obj.colour, 'what color is the', 'other')
+    return obj and QuestionAnswer(f'what color is the {obj.category}?', obj.colour,
+                                  'what color is the', 'other')
 
 
 def _ask_texture(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:

@@ -1,9 +1,10 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Named colours and textures of the rendered scenes."""
 from __future__ import annotations
 
 import numpy as np
 
-#: Colour name -> (main RGB, second RGB for textures). The second shade keeps the colour's name true.
+#: Colour name -> (main RGB, second RGB for textures). The second keeps the colour's name true.
 COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     'red': ((215, 35, 40), (250, 150, 150)),
     'orange': ((245, 135, 20), (255, 205, 140)),

@@ -1,8 +1,10 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Referring expressions that one object of the scene fits clearly, or that none fits."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +12,8 @@ from .palette import COLOUR_NAMES, TEXTURE_WORDS
 from .scene import Scene, SceneObject
 from .shapes import CATEGORIES
 from .wording import MARGIN, RELATIONS, offset, words_of
+
+T = TypeVar('T')
 
 #: 'Largest' must be larger than the next by this factor, in size and in visible area.
 _SIZE_FACTOR = 1.3
@@ -20,7 +24,7 @@ _PLACES = {'leftmost': (0, -1), 'rightmost': (0, 1), 'topmost': (1, -1), 'lowest
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression, the position of its object in ``scene.objects`` (None: no such object) and its kind."""
+    """An expression and its object's position in ``scene.objects``, None if no object fits."""
     text: str
     index: int | None
     kind: str  # 'attribute', 'size', 'place', 'relation'
@@ -35,12 +39,13 @@ class _Query:
     size: str = ''
 
     def possible(self, obj: SceneObject) -> bool:
-        """Whether someone might take ``obj`` for what is described; sizes count as wrong only if opposite."""
+        """Whether ``obj`` may be meant; a size is wrong only if it is the opposite one."""
         opposite = {'small': 'large', 'large': 'small', '': None}[self.size]
         return (self.category == obj.category and self.colour in ('', obj.colour)
                 and self.texture in ('', TEXTURE_WORDS[obj.texture]) and obj.size_word != opposite)
 
     def matches(self, scene: Scene) -> list[int]:
+        """Positions of all objects that may be meant."""
         return [i for i, obj in enumerate(scene.objects) if self.possible(obj)]
 
     def __str__(self) -> str:
@@ -56,7 +61,7 @@ def _queries(obj: SceneObject) -> list[_Query]:
     return list(found)
 
 
-def _pick(rng: np.random.Generator, items: list) -> object:
+def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     return items[rng.integers(len(items))]
 
 
@@ -66,9 +71,11 @@ def _by_attributes(scene: Scene, index: int, rng: np.random.Generator) -> _Query
     return _pick(rng, fitting) if fitting else None
 
 
-def _group(scene: Scene, index: int, rng: np.random.Generator) -> tuple[_Query, list[SceneObject]] | None:
+def _group(scene: Scene, index: int,
+           rng: np.random.Generator) -> tuple[_Query, list[SceneObject]] | None:
     """A description without size that fits this object and others, and those others."""
-    queries = [q for q in _queries(scene.objects[index]) if not q.size and len(q.matches(scene)) > 1]
+    queries = [q for q in _queries(scene.objects[index])
+               if not q.size and len(q.matches(scene)) > 1]
     if not queries:
         return None
     query = _pick(rng, queries)
@@ -94,8 +101,9 @@ def _by_place(scene: Scene, index: int, rng: np.random.Generator) -> str | None:
         return None
     query, others = found
     margin = MARGIN * scene.image_size
+    obj = scene.objects[index]
     fitting = [word for word, (axis, sign) in _PLACES.items()
-               if all(sign * offset(scene.objects[index], other, axis) > margin for other in others)]
+               if all(sign * offset(obj, other, axis) > margin for other in others)]
     return f'the {_pick(rng, fitting)} {query}' if fitting else None
 
 
@@ -104,7 +112,7 @@ def _by_relation(scene: Scene, index: int, rng: np.random.Generator) -> str | No
     anchor_index = int(rng.integers(len(scene.objects)))
     anchor = _by_attributes(scene, anchor_index, rng)
     query = _pick(rng, [q for q in _queries(obj) if not q.size])
-    # An anchor that the description fits too would be a puzzle, not an expression.
+    # An anchor that the description fits as well would make a puzzle of it.
     if anchor_index == index or anchor is None or query.possible(scene.objects[anchor_index]):
         return None
     margin = MARGIN * scene.image_size
@@ -134,29 +142,32 @@ def referring_expressions(scene: Scene, rng: np.random.Generator,
                  ('relation', _by_relation(scene, index, rng)))
         simple = _by_attributes(scene, index, rng)
         options = [Expression(text, index, kind) for kind, text in texts if text]
-        # The plain description is always at hand; let it come up about as often as one of the others.
+        # The plain description is nearly always at hand; leave room for the others.
         if simple and (not options or rng.random() < 0.4):
             options.append(Expression(f'the {simple}', index, 'attribute'))
-        _add(found, [_pick(rng, options)] if options else [])
+        if options:
+            chosen = _pick(rng, options)
+            found.setdefault(chosen.text, chosen)
         if len(found) >= most:
             break
     return list(found.values())
 
 
-def _add(found: dict[str, Expression], options: Iterable[Expression]) -> None:
-    for option in options:
-        found.setdefault(option.text, option)
-
-
 def empty_expression(scene: Scene, rng: np.random.Generator) -> Expression | None:
-    """An expression that no object fits, by preference close to an object that is there."""
+    """An expression that no object fits, by preference close to an object that is there.
+
+    None if eight tries find no such expression, as in a very full scene.
+    """
     for _ in range(8):
         category = _pick(rng, CATEGORIES)
         colour = _pick(rng, COLOUR_NAMES)
         if scene.objects and rng.random() < 0.7:
             obj = _pick(rng, scene.objects)
             # Keep one attribute of a real object: the other makes the difference.
-            category, colour = ((obj.category, colour), (category, obj.colour))[int(rng.integers(2))]
+            if rng.random() < 0.5:
+                category = obj.category
+            else:
+                colour = obj.colour
         query = _Query(category, colour if rng.random() < 0.8 else '')
         if not query.matches(scene):
             return Expression(f'the {query}', None, 'attribute')

@@ -1,4 +1,5 @@
-"""Layout -> RGB image. Blending is done in integers, so that bytes do not depend on the machine's float unit."""
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""Layout -> RGB image. Blending is done in integers: bytes must not depend on the float unit."""
 from __future__ import annotations
 
 import cv2
@@ -33,7 +34,7 @@ def _background(background: Background, size: int) -> np.ndarray:
 
 
 def _fill(obj: SceneObject, alpha: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-    """Surface (H, W, 3), int32, of an object inside a window of the image; ``alpha`` (S, S) is its coverage."""
+    """Surface (H, W, 3), int32, of an object in a window; ``alpha`` (S, S) is its coverage."""
     image_size, top, left = len(alpha), window[0].start, window[1].start
     height, width = window[0].stop - top, window[1].stop - left
     surface = np.empty((height, width, 3), np.int32)

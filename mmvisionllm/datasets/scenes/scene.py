@@ -1,7 +1,8 @@
-"""A random scene as a layout: which objects are where, in front of what, and what of them is seen."""
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""A random scene as a layout: which objects are where, and what is seen of them."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -13,16 +14,18 @@ from .shapes import CATEGORIES, MAX_ROTATION, outline
 SIZE_RANGE = (0.15, 0.5)
 #: Below / above these an object is called small / large; in between it has no size word.
 SMALL_BELOW, LARGE_ABOVE = 0.21, 0.34
-#: An object must keep this part of its area in view, and this part of the image's pixels.
-MIN_VISIBLE, MIN_PIXELS = 0.6, 0.003
+#: An object must keep this part of its area in view (a small one more, to stay recognisable), and
+#: fill this part of the image.
+MIN_VISIBLE, MIN_VISIBLE_SMALL, MIN_PIXELS = 0.6, 0.8, 0.003
 BACKGROUNDS = ('plain', 'gradient', 'grainy', 'cluttered')
 _SUBPIXEL_BITS = 4
 _PLACING_TRIES = 12
+_CONTRAST = 60  # least difference, in the most different channel, that needs no outline
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object. Pixel units; boxes are (x1, y1, x2, y2) of the visible part, x2 and y2 exclusive."""
+    """One object. Pixel units; ``box`` is (x1, y1, x2, y2) of what is seen, x2 and y2 exclusive."""
     category: str
     colour: str
     texture: str
@@ -63,8 +66,8 @@ class Background:
 class Scene:
     """A layout. ``objects`` are in painter's order, the rearmost first.
 
-    ``id_map`` (S, S) uint8 holds, per pixel, the position in ``objects`` plus 1 of what is seen there, 0 for the
-    background.
+    ``id_map`` (S, S) uint8 holds, per pixel, the position in ``objects`` plus 1 of what is seen
+    there, 0 for the background.
     """
     image_size: int
     objects: tuple[SceneObject, ...]
@@ -111,22 +114,26 @@ def _draw_object(rng: np.random.Generator, image_size: int, category: str) -> Sc
                        angle * np.pi)
 
 
-def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str]) -> SceneObject:
-    """Give ``obj`` a colour that none of the objects it touches has."""
+def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str],
+              background: Background) -> SceneObject:
+    """Give ``obj`` a colour that nothing it touches has, and an outline where it needs one."""
     free = tuple(name for name in COLOUR_NAMES if name not in taken)
     colour = _pick(rng, free or COLOUR_NAMES)
     main, second = jittered(colour, rng)
-    values = vars(obj) | dict(colour=colour, rgb=tuple(main.tolist()), outlined=obj.outlined or not free,
-                              second_rgb=tuple(second.tolist()))
-    return SceneObject(**values)
+    shades = [main] if obj.texture == 'plain' else [main, second]
+    behind = (background.rgb, background.second_rgb)
+    faint = any(np.abs(shade - other).max() < _CONTRAST for shade in shades for other in behind)
+    return replace(obj, colour=colour, rgb=tuple(main.tolist()), second_rgb=tuple(second.tolist()),
+                   outlined=obj.outlined or faint or not free)
 
 
 def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: int = 8,
                  min_objects: int = 1) -> Scene:
     """Draw a scene without rendering it.
 
-    Between ``min_objects`` and ``max_objects`` objects are placed one before the other; a place that would hide
-    too much of an earlier object is given up for another, and after some tries the object is left out.
+    Between ``min_objects`` and ``max_objects`` objects are placed one before the other; a place
+    that would hide too much of an earlier object is given up for another, and after some tries the
+    object is left out.
 
     Args:
         rng: source of all randomness.
@@ -145,9 +152,10 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
     background = _random_background(rng)
     id_map = np.zeros((image_size, image_size), np.uint8)
     objects: list[SceneObject] = []
-    full_areas: list[int] = []
+    needed: list[float] = []  # pixels that must stay in view, per object
+    full_areas: list[float] = []
     for _ in range(wanted):
-        # Now and then the same category again: counting and referring need more than one of a kind.
+        # Now and then the same category again: counting and referring need several of a kind.
         again = objects and rng.random() < 0.3
         category = objects[rng.integers(len(objects))].category if again else _pick(rng, CATEGORIES)
         for _ in range(_PLACING_TRIES):
@@ -161,10 +169,12 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
             area = cv2.contourArea(outline(category, candidate.centre, side, candidate.aspect,
                                            candidate.rotation).astype(np.float32))
             areas = np.bincount(trial.ravel(), minlength=len(objects) + 2)[1:]
-            full = np.array([*full_areas, area])
-            if (areas >= np.maximum(MIN_VISIBLE * full, MIN_PIXELS * id_map.size)).all():
+            share = MIN_VISIBLE_SMALL if candidate.size_word == 'small' else MIN_VISIBLE
+            need = max(share * area, MIN_PIXELS * id_map.size)
+            if (areas >= [*needed, need]).all():
                 colours = {objects[i - 1].colour for i in touched}
-                objects.append(_coloured(candidate, rng, colours))
+                objects.append(_coloured(candidate, rng, colours, background))
+                needed.append(need)
                 full_areas.append(area)
                 id_map = trial
                 break
@@ -179,8 +189,8 @@ def _with_view(objects: list[SceneObject], full_areas: list[float],
         mask = (id_map == index + 1).view(np.uint8)
         x, y, w, h = cv2.boundingRect(mask)
         area = int(np.count_nonzero(mask))
-        seen.append(SceneObject(**(vars(obj) | dict(box=(x, y, x + w, y + h), area=area,
-                                                    visible=min(area / full, 1.0)))))
+        box = (x, y, x + w, y + h)
+        seen.append(replace(obj, box=box, area=area, visible=min(area / full, 1.0)))
     return seen
 
 

@@ -1,3 +1,4 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """One outline per category: what an object is, is decided by its shape alone."""
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def _heart() -> np.ndarray:
 
 
 def _arrow() -> np.ndarray:
-    return np.array([(-1, -0.25), (0.1, -0.25), (0.1, -0.75), (1, 0), (0.1, 0.75), (0.1, 0.25),
-                     (-1, 0.25)])
+    return np.array([(-1, -0.28), (0.1, -0.28), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.28),
+                     (-1, 0.28)])
 
 
 def _hourglass() -> np.ndarray:
@@ -61,12 +62,12 @@ def _crescent() -> np.ndarray:
 
 
 def _bolt() -> np.ndarray:
-    return np.array([(0.25, -1), (-0.6, 0.15), (-0.05, 0.15), (-0.25, 1), (0.6, -0.25),
-                     (0.05, -0.25), (0.62, -1)])
+    return np.array([(0.2, -1), (-0.65, 0.15), (-0.08, 0.15), (-0.3, 1), (0.68, -0.25),
+                     (0.1, -0.25), (0.68, -1)])
 
 
-#: Category name -> (maker of its outline, largest rotation either way in degrees). The rotation is limited
-#: where a turned shape would no longer deserve its name.
+#: Category name -> (maker of its outline, largest rotation either way in degrees). The rotation is
+#: limited where a turned shape would no longer deserve its name.
 _SHAPES: dict[str, tuple[Callable[[], np.ndarray], float]] = {
     'circle': (_circle, 180),
     'square': (_square, 45),

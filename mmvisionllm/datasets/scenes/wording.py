@@ -1,3 +1,4 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Words for objects, numbers and relations, shared by captions, expressions and questions."""
 from __future__ import annotations
 
@@ -56,27 +57,30 @@ def describe(obj: SceneObject, *, size: bool = True, texture: bool = True,
 
 
 def offset(first: SceneObject, second: SceneObject, axis: int) -> float:
-    """How far the visible box of ``first`` lies beyond that of ``second`` along an axis, in pixels."""
+    """Centre of ``first``'s visible box minus that of ``second``, along an axis, in pixels."""
     return first.box_centre[axis] - second.box_centre[axis]
 
 
 def direction(first: SceneObject, second: SceneObject, image_size: int) -> str | None:
     """The main relation of ``first`` to ``second``, or None where none is clear.
 
-    Clear is what one axis shows at least 1.5 times as strongly as the other, by at least :data:`MARGIN`.
+    Clear is what one axis shows at least 1.5 times as strongly as the other, by :data:`MARGIN` or
+    more.
     """
     steps = [offset(first, second, axis) for axis in (0, 1)]
     axis = int(abs(steps[1]) > abs(steps[0]))
     if abs(steps[axis]) < max(MARGIN * image_size, 1.5 * abs(steps[1 - axis])):
         return None
-    return next(name for name, (a, sign) in RELATIONS.items() if a == axis and sign * steps[axis] > 0)
+    names = (name for name, (a, sign) in RELATIONS.items() if a == axis and sign * steps[axis] > 0)
+    return next(names)
 
 
 def relation_words(first: SceneObject, second: SceneObject, image_size: int,
                    rng: np.random.Generator) -> str:
     """How a caption relates two objects: a direction, nearness or only their being together."""
-    gaps = [max(first.box[a], second.box[a]) - min(first.box[a + 2], second.box[a + 2]) for a in (0, 1)]
-    near = max(gaps) < 0.08 * image_size
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = first.box, second.box
+    gap = max(max(ax1, bx1) - min(ax2, bx2), max(ay1, by1) - min(ay2, by2))
+    near = gap < 0.08 * image_size
     where = direction(first, second, image_size)
     if where and not (near and rng.random() < 0.5):
         return f'to the {where}' if where.endswith('of') else where
