@@ -71,6 +71,7 @@ class SplitRecords:
         self._info = dict(description='rendered scenes of mmvisionllm', version='1.0',
                           split=split, seed=seed)
         self.images: list[dict[str, Any]] = []
+        self._answers: dict[str, list[dict[str, Any]]] = {}
         self._records: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
 
     def add(self, scene: Scene, image_id: int, file_name: str, rng: np.random.Generator) -> None:
@@ -115,11 +116,15 @@ class SplitRecords:
         for number, qa in enumerate(question_answers(scene, rng)):
             ids = dict(question_id=image_id * _QUESTION_IDS_PER_IMAGE + number, image_id=image_id)
             self._records['vqa_questions'].append(dict(ids, question=qa.question))
-            answers = [dict(answer=qa.answer, answer_confidence='yes', answer_id=i)
-                       for i in range(1, _ANSWERS_PER_QUESTION + 1)]
+            # One list per answer, shared: ten dicts for each question would fill the memory.
+            if qa.answer not in self._answers:
+                self._answers[qa.answer] = [
+                    dict(answer=qa.answer, answer_confidence='yes', answer_id=i)
+                    for i in range(1, _ANSWERS_PER_QUESTION + 1)
+                ]
             self._records['vqa_annotations'].append(
                 dict(ids, question_type=qa.question_type, answer_type=qa.answer_type,
-                     multiple_choice_answer=qa.answer, answers=answers))
+                     multiple_choice_answer=qa.answer, answers=self._answers[qa.answer]))
 
     def _document(self, kind: str) -> Any:
         records = self._records[kind]

@@ -39,7 +39,7 @@ class SceneObject:
     texture_angle: float
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     area: int = 0  # visible pixels
-    visible: float = 1.0  # visible over full area
+    visible: float = 1.0  # visible pixels over the outline's area, at most 1
 
     @property
     def size_word(self) -> str:
@@ -152,7 +152,8 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
     background = _random_background(rng)
     id_map = np.zeros((image_size, image_size), np.uint8)
     objects: list[SceneObject] = []
-    needed: list[float] = []  # pixels that must stay in view, per object
+    areas: list[int] = []  # pixels in view, per object
+    needed: list[float] = []  # pixels that must stay in view
     full_areas: list[float] = []
     for _ in range(wanted):
         # Now and then the same category again: counting and referring need several of a kind.
@@ -164,19 +165,20 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
             x1, y1, w, h = cv2.boundingRect(covered.view(np.uint8))
             around = id_map[max(y1 - 2, 0):y1 + h + 2, max(x1 - 2, 0):x1 + w + 2]
             touched = set(np.unique(around).tolist()) - {0}
-            trial = np.where(covered, np.uint8(len(objects) + 1), id_map)
             side = candidate.size * image_size
             area = cv2.contourArea(outline(category, candidate.centre, side, candidate.aspect,
                                            candidate.rotation).astype(np.float32))
-            areas = np.bincount(trial.ravel(), minlength=len(objects) + 2)[1:]
+            hidden = np.bincount(id_map[covered], minlength=len(objects) + 1)
             share = MIN_VISIBLE_SMALL if candidate.size_word == 'small' else MIN_VISIBLE
             need = max(share * area, MIN_PIXELS * id_map.size)
-            if (areas >= [*needed, need]).all():
+            in_view = np.array([*areas, hidden.sum()]) - [*hidden[1:], 0]
+            if (in_view >= [*needed, need]).all():
                 colours = {objects[i - 1].colour for i in touched}
                 objects.append(_coloured(candidate, rng, colours, background))
                 needed.append(need)
                 full_areas.append(area)
-                id_map = trial
+                areas = in_view.tolist()
+                id_map[covered] = len(objects)
                 break
     return Scene(image_size, tuple(_with_view(objects, full_areas, id_map)), background, id_map)
 
