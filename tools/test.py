@@ -9,13 +9,13 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
-from mmdet.engine.hooks.utils import trigger_visualization_hook
-from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
 from mmvisionllm.utils import (
     add_common_arguments,
     check_exists,
