@@ -1,0 +1,73 @@
+"""Text about scenes, to pretrain the embedded default's small language model on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mmdet.registry import DATASETS
+from mmvisionllm.instructions import Instruction, load_templates
+
+from .scenes import CATEGORIES, random_scene
+from .scenes.language import caption, questions, referring_expressions
+
+
+@dataclass(frozen=True)
+class SceneText:
+    """A scene in words.
+
+    Args:
+        instruction: A detection instruction with a random template, category subset and order.
+        names: Categories of the scene's n objects, the words that stand for image tokens.
+        boxes: (n, 4) their boxes (cx, cy, w, h), normalised.
+        texts: Captions, questions with answers, referring expressions and formats, for next-token prediction.
+    """
+
+    instruction: Instruction
+    names: tuple[str, ...]
+    boxes: np.ndarray
+    texts: tuple[str, ...]
+
+
+@DATASETS.register_module()
+class SceneTextDataset(Dataset):
+    """Supply of scenes in words: sample ``i`` is a :class:`SceneText` that depends on the seed and ``i`` alone.
+
+    Args:
+        length: Number of samples.
+        seed: Seed of everything random.
+        num_bins: Location bins of the model.
+    """
+
+    metainfo = dict(classes=CATEGORIES)
+
+    def __init__(self, length: int = 100_000, seed: int = 0, num_bins: int = 1025) -> None:
+        self.length = length
+        self.seed = seed
+        self.num_bins = num_bins
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, SceneText]:
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        scene = random_scene(rng)
+        templates = load_templates('detection')
+        size = int(rng.integers(1, len(CATEGORIES) + 1)) if rng.random() < 0.5 else len(CATEGORIES)
+        instruction = Instruction.from_text(
+            templates[rng.integers(len(templates))],
+            categories=[CATEGORIES[i] for i in rng.permutation(len(CATEGORIES))[:size]],
+            num_bins=self.num_bins,
+        )
+        texts = [caption(scene, rng)]
+        texts += [f'{question} {answer}' for question, answer in questions(scene, rng)[:2]]
+        texts += [e.text for e in referring_expressions(scene, rng)[:1]]
+        output_format = instruction.output_format
+        texts += [f'{output_format.describe()} {"".join(output_format.queries)}']
+        corners = np.array([o.box for o in scene.objects], np.float32).reshape(-1, 2, 2)
+        corners /= scene.image_size
+        boxes = np.concatenate([corners.mean(1), corners[:, 1] - corners[:, 0]], 1)
+        names = tuple(o.category for o in scene.objects)
+        return dict(sample=SceneText(instruction, names, boxes, tuple(texts)))

@@ -1,0 +1,5 @@
+"""Data transforms."""
+
+from .instruction import AttachInstruction
+
+__all__ = ['AttachInstruction']

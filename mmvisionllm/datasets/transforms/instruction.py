@@ -1,0 +1,112 @@
+"""The transform that gives a sample its instruction (paper, 3.2 and 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmdet.evaluation import get_classes
+from mmdet.registry import TRANSFORMS
+from mmvisionllm.instructions import Instruction, InstructionError, load_templates
+from mmvisionllm.instructions.instruction import check_categories
+
+
+@TRANSFORMS.register_module()
+class AttachInstruction(BaseTransform):
+    """Set ``data_samples.instruction``. Goes behind ``PackDetInputs``.
+
+    Ground truth stays as it is: objects outside the category set are told to the losses by the instruction's labels.
+
+    Required keys: data_samples. Modified keys: data_samples (``instruction``).
+
+    Args:
+        categories: All category names in the order of the dataset's labels, or a name that mmdet's ``get_classes`` knows,
+            such as ``'coco'``.
+        task: Name of the task.
+        text: The instruction itself, for a fixed one. Defaults to the task's templates.
+        random_template: Draw one of the task's templates per sample; otherwise the first is taken.
+        template_split: ``'train'`` or ``'heldout'``.
+        random_categories: Probability with which a sample gets a random subset of the categories instead of all.
+        min_categories: Smallest random subset.
+        random_order: Shuffle the category set.
+        given_categories: Offer only these, in this order (for testing).
+        num_bins: Location bins of the model.
+
+    Raises:
+        InstructionError: for an invalid category set, see :func:`check_categories`.
+        ValueError: for an unknown task or split.
+    """
+
+    def __init__(
+        self,
+        categories: Sequence[str] | str,
+        task: str = 'detection',
+        text: str | None = None,
+        random_template: bool = False,
+        template_split: str = 'train',
+        random_categories: float = 0.0,
+        min_categories: int = 1,
+        random_order: bool = False,
+        given_categories: Sequence[str] | None = None,
+        num_bins: int = 1025,
+    ) -> None:
+        names = get_classes(categories) if isinstance(categories, str) else categories
+        self.categories = tuple(names)
+        # Datasets may have more categories than one instruction takes, but each name must be usable.
+        for start in range(0, len(self.categories), 512):
+            check_categories(self.categories[start : start + 512])
+        self.templates = (text,) if text else load_templates(task, template_split)
+        self.task = task
+        self.random_template = random_template
+        self.random_categories = float(random_categories)
+        self.min_categories = min_categories
+        self.random_order = random_order
+        self.num_bins = num_bins
+        self.labels = np.arange(len(self.categories))
+        if given_categories is not None:
+            missing = sorted(set(given_categories) - set(self.categories))
+            if missing:
+                raise InstructionError(f'given_categories are not in categories: {missing}')
+            self.labels = np.array([self.categories.index(n) for n in given_categories])
+        if not 1 <= min_categories <= len(self.labels):
+            raise InstructionError(
+                f'min_categories={min_categories} is out of 1..{len(self.labels)}'
+            )
+        # Fail at build time, not in a worker, if text and categories do not go together.
+        self._make(self.templates[0], self.labels[:512])
+
+    def _make(self, template: str, labels: Sequence[int]) -> Instruction:
+        return Instruction.from_text(
+            template,
+            categories=[self.categories[i] for i in labels],
+            label_ids=[int(i) for i in labels],
+            task=self.task,
+            num_bins=self.num_bins,
+        )
+
+    def _draw_labels(self) -> np.ndarray:
+        labels = self.labels
+        if np.random.random() < self.random_categories:
+            # Uniform over sizes; the subset ignores the image, so it holds categories that are not in it.
+            size = np.random.randint(self.min_categories, len(labels) + 1)
+            labels = labels[np.sort(np.random.permutation(len(labels))[:size])]
+        if self.random_order:
+            labels = np.random.permutation(labels)
+        return labels
+
+    def transform(self, results: dict) -> dict:
+        """Attach an instruction to ``results['data_samples']``."""
+        template = self.templates[0]
+        if self.random_template:
+            template = self.templates[np.random.randint(len(self.templates))]
+        results['data_samples'].instruction = self._make(template, self._draw_labels())
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(task={self.task!r}, num_categories={len(self.categories)}, '
+            f'random_template={self.random_template}, random_categories={self.random_categories}, '
+            f'random_order={self.random_order})'
+        )

@@ -1,0 +1,1 @@
+"""Hooks, samplers and loops."""

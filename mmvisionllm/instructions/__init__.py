@@ -1,0 +1,20 @@
+"""Unified language instructions: vocabulary, output formats and templates (no neural nets here)."""
+
+from .formats import FormatError, OutputFormat
+from .instruction import Instruction, InstructionError
+from .tasks import TASKS, Task, get_task
+from .templates import load_templates
+from .vocabulary import CoordinateCodec, Vocabulary
+
+__all__ = [
+    'TASKS',
+    'CoordinateCodec',
+    'FormatError',
+    'Instruction',
+    'InstructionError',
+    'OutputFormat',
+    'Task',
+    'Vocabulary',
+    'get_task',
+    'load_templates',
+]

@@ -1,0 +1,179 @@
+"""The unified language instruction (paper, 3.2): a task, a text for the models and the category set behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .formats import OutputFormat
+from .tasks import get_task
+from .vocabulary import ADDED_TOKEN_PATTERN, IMAGE_TOKEN, MAX_CATEGORIES, CoordinateCodec
+
+_ENTRY = re.compile(r'("(?:[^"\\]|\\.)*")\s*:\s*<c(\d+)>')
+_MAPPING = re.compile(r'\{\s*' + _ENTRY.pattern + r'(?:\s*,\s*' + _ENTRY.pattern + r')*\s*\}')
+
+
+class InstructionError(ValueError):
+    """An instruction that no model could follow."""
+
+
+def check_categories(categories: Sequence[str]) -> tuple[str, ...]:
+    """Validate a category set.
+
+    Raises:
+        InstructionError: if it is empty, has more than 512 entries, an empty name, a name twice, or a name that
+            contains one of VisionLLM's own tokens.
+    """
+    if isinstance(categories, str):
+        raise InstructionError(f'categories must be a list of names, got the string {categories!r}')
+    names = tuple(categories)
+    if not names:
+        raise InstructionError('the category set is empty; name at least one category')
+    if len(names) > MAX_CATEGORIES:
+        raise InstructionError(
+            f'{len(names)} categories in one instruction, but there are {MAX_CATEGORIES} class tokens; '
+            'split them over several instructions'
+        )
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise InstructionError(f'a category must be a non-empty text, got {name!r}')
+        if ADDED_TOKEN_PATTERN.search(name):
+            raise InstructionError(f'category {name!r} contains a token that VisionLLM reserves')
+    if len(set(names)) != len(names):
+        doubles = sorted({n for n in names if names.count(n) > 1})
+        raise InstructionError(f'categories given more than once: {doubles}')
+    return names
+
+
+def render_categories(categories: Sequence[str]) -> str:
+    """``('person', 'car')`` -> ``{"person":<c0>,"car":<c1>}``; without spaces, which cost two tokens per category."""
+    entries = (f'{json.dumps(n, ensure_ascii=False)}:<c{i}>' for i, n in enumerate(categories))
+    return '{' + ','.join(entries) + '}'
+
+
+def parse_categories(text: str) -> tuple[str, ...] | None:
+    """The category set written out in a text, or None if it holds no mapping.
+
+    Raises:
+        InstructionError: if the mapping's class tokens do not run ``<c0>, <c1>, ...``, or there are two mappings.
+    """
+    mappings = list(_MAPPING.finditer(text))
+    if not mappings:
+        return None
+    if len(mappings) > 1:
+        raise InstructionError('the instruction holds more than one category mapping; leave one')
+    entries = _ENTRY.findall(mappings[0][0])
+    if [int(i) for _, i in entries] != list(range(len(entries))):
+        raise InstructionError(
+            f'the class tokens of {mappings[0][0]!r} must run <c0>, <c1>, ... in the order of the categories'
+        )
+    return check_categories([json.loads(name) for name, _ in entries])
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction, ready for the models.
+
+    Args:
+        task: Name of the task, see :data:`~mmvisionllm.instructions.tasks.TASKS`.
+        text: The whole text with the category set and the range filled in and ``<image>`` where the image tokens go.
+        categories: The category set; category ``i`` is answered by class token ``<ci>``.
+        label_ids: The dataset's label of each category, so that predictions speak the dataset's language.
+        output_format: What is asked for, as parsed from the text.
+
+    Raises:
+        InstructionError: if the text lacks ``<image>`` or has it twice, or the category set is invalid.
+    """
+
+    task: str
+    text: str
+    categories: tuple[str, ...] = ()
+    label_ids: tuple[int, ...] = ()
+    output_format: OutputFormat = OutputFormat(2)
+
+    def __post_init__(self) -> None:
+        get_task(self.task)
+        count = self.text.count(IMAGE_TOKEN)
+        if count != 1:
+            raise InstructionError(
+                f'an instruction must contain {IMAGE_TOKEN} exactly once (where the image goes), '
+                f'found {count} times in {self.text!r}'
+            )
+        if not self.output_format.is_text:
+            check_categories(self.categories)
+            if len(self.label_ids) != len(self.categories):
+                raise InstructionError(
+                    f'{len(self.categories)} categories but {len(self.label_ids)} label ids'
+                )
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        categories: Sequence[str] | None = None,
+        label_ids: Sequence[int] | None = None,
+        task: str = 'detection',
+        num_points: int | None = None,
+        num_bins: int = 1025,
+    ) -> Instruction:
+        """Make an instruction from a template or from a sentence of one's own.
+
+        ``<class>``, ``<range>`` and ``<format>`` are filled in where they stand. Without ``<class>``, the category set
+        is read from a mapping in the text, or, if ``categories`` are given, appended as one. A vision task whose text
+        names no output format gets the task's own appended: the models answer what the text asks for.
+
+        Args:
+            text: Template or sentence; must contain ``<image>``.
+            categories: The category set, in the order of its class tokens.
+            label_ids: Dataset labels of the categories. Defaults to 0, 1, ...
+            task: Name of the task.
+            num_points: Points per object, for ``<format>``. Defaults to the task's own.
+            num_bins: Location bins of the model, for ``<range>``.
+
+        Raises:
+            InstructionError, FormatError: see there.
+        """
+        spec = get_task(task)
+        wanted = spec.default_format if num_points is None else OutputFormat(num_points)
+        radius = CoordinateCodec(num_bins).radius
+        text = ' '.join(text.split())
+        text = text.replace('<range>', f'<p-{radius}>..<p{radius}>')
+        text = text.replace('<format>', wanted.describe())
+        # Everything up to here may name a format; category names, which are free text, may not.
+        output_format = OutputFormat.parse(_MAPPING.sub('{}', text))
+        if output_format.is_text and not wanted.is_text:
+            output_format = wanted
+            text = f'Answer as {wanted.describe()}. {text}'
+        if num_points is not None and output_format != wanted:
+            raise InstructionError(
+                f'num_points={num_points}, but the text asks for {output_format.describe()}'
+            )
+        written = parse_categories(text)
+        if categories is not None:
+            categories = check_categories(categories)
+            if '<class>' in text:
+                text = text.replace('<class>', render_categories(categories))
+            elif written is None:
+                text = f'Categories: {render_categories(categories)}. {text}'
+            elif written != categories:
+                raise InstructionError(
+                    f'the text maps {list(written)}, but categories={list(categories)}; give one of the two'
+                )
+        elif '<class>' in text:
+            raise InstructionError('the text contains <class>, but no categories were given')
+        elif written is None and not output_format.is_text:
+            raise InstructionError(
+                'the instruction has no category set: give categories=[...], or write a mapping '
+                'such as {"person": <c0>, "car": <c1>} into it'
+            )
+        names = tuple(categories if categories is not None else written or ())
+        ids = tuple(label_ids) if label_ids is not None else tuple(range(len(names)))
+        return cls(task, text, names, ids, output_format)
+
+    @property
+    def plain_text(self) -> str:
+        """The text for an ordinary text encoder: category names instead of the mapping, no added tokens."""
+        text = _MAPPING.sub(lambda _: ', '.join(self.categories), self.text)
+        return ' '.join(ADDED_TOKEN_PATTERN.sub(' ', text).split())

@@ -1,0 +1,5 @@
+"""Detectors."""
+
+from .visionllm import VisionLLM
+
+__all__ = ['VisionLLM']

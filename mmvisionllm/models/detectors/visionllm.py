@@ -1,0 +1,134 @@
+"""VisionLLM as an mmdet detector: backbone, language-guided tokenizer (neck), open-ended decoder (head)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet.models.detectors.base import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmvisionllm.instructions import Instruction, InstructionError
+
+from ..heads.open_ended_decoder import DecodedSet
+from ..structures import ImageTokens
+
+
+@MODELS.register_module()
+class VisionLLM(BaseDetector):
+    """`VisionLLM <https://arxiv.org/abs/2305.11175>`_.
+
+    A sample's instruction is its ``instruction`` attribute: an :class:`~mmvisionllm.instructions.Instruction`, or a text
+    with ``<image>`` in it. Samples without one get the detector's default.
+
+    Args:
+        backbone: Any mmdet backbone.
+        neck: :class:`LanguageGuidedTokenizer`.
+        bbox_head: :class:`OpenEndedDecoder`.
+        instruction: Arguments of :meth:`Instruction.from_text` for the default instruction, or its text.
+        objectness_scope: Which annotated objects the tokenizer shall find: ``'all'``, or those of the ``'instruction'``.
+    """
+
+    def __init__(
+        self,
+        backbone: ConfigType,
+        neck: ConfigType,
+        bbox_head: ConfigType,
+        instruction: dict[str, Any] | str | None = None,
+        objectness_scope: str = 'all',
+        data_preprocessor: OptConfigType = None,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if objectness_scope not in ('all', 'instruction'):
+            raise ValueError(
+                f"objectness_scope must be 'all' or 'instruction', got {objectness_scope!r}"
+            )
+        self.default_instruction = self._parse(instruction) if instruction else None
+        self.objectness_scope = objectness_scope
+        self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.bbox_head = MODELS.build(bbox_head)
+
+    @staticmethod
+    def _parse(instruction: Instruction | dict[str, Any] | str) -> Instruction:
+        if isinstance(instruction, Instruction):
+            return instruction
+        if isinstance(instruction, str):
+            return Instruction.from_text(instruction)
+        return Instruction.from_text(**instruction)
+
+    def instructions(self, batch_data_samples: SampleList) -> list[Instruction]:
+        """The instruction of every sample.
+
+        Raises:
+            InstructionError: if a sample has none and the detector has no default.
+        """
+        found = []
+        for sample in batch_data_samples:
+            instruction = sample.get('instruction', self.default_instruction)
+            if instruction is None:
+                raise InstructionError(
+                    'a sample has no instruction: add AttachInstruction to the pipeline, set '
+                    'data_sample.instruction, or give the detector a default one (model.instruction)'
+                )
+            found.append(self._parse(instruction))
+        return found
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> the backbone's feature maps, each (B, C, H_i, W_i)."""
+        return self.backbone(batch_inputs)
+
+    def tokenize(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+        instructions: list[Instruction],
+    ) -> ImageTokens:
+        """Images and instructions -> image tokens."""
+        texts = [instruction.plain_text for instruction in instructions]
+        return self.neck(self.extract_feat(batch_inputs), texts, batch_data_samples)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """L = L_tok + L_dec (paper, 3.4), as a dict of their parts."""
+        instructions = self.instructions(batch_data_samples)
+        tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        objects = [
+            self._in_scope(sample.gt_instances, instruction)
+            for sample, instruction in zip(batch_data_samples, instructions)
+        ]
+        losses = self.neck.loss(tokens, objects, metas)
+        matches = self.neck.match(tokens, objects, metas)
+        losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
+        return losses
+
+    def _in_scope(self, gt_instances: InstanceData, instruction: Instruction) -> InstanceData:
+        if self.objectness_scope == 'all':
+            return gt_instances
+        wanted = set(instruction.label_ids)
+        return gt_instances[[label in wanted for label in gt_instances.labels.tolist()]]
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) to every sample."""
+        instructions = self.instructions(batch_data_samples)
+        tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        results = self.bbox_head.predict(tokens, instructions, metas, rescale=rescale)
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> tuple[ImageTokens, DecodedSet]:
+        """Raw outputs of tokenizer and decoder (``mode='tensor'``)."""
+        instructions = self.instructions(batch_data_samples)
+        tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
+        return tokens, self.bbox_head(tokens, instructions)

@@ -1,0 +1,213 @@
+"""LLM-based open-ended task decoder (paper, 3.4): image tokens and an instruction -> classes and points of M objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet.registry import MODELS
+from mmdet.utils import ConfigType, OptConfigType
+from mmvisionllm.instructions import Instruction
+
+from ..structures import ImageTokens
+from .prefix import embed_prefix
+from .token_projector import TokenProjector
+
+
+@dataclass
+class DecodedSet:
+    """Raw answers for M objects per image.
+
+    Args:
+        class_logits: (B, M, C + 1) scores of ``<c0> ..`` and, last, of ``<none>``; -inf beyond an image's own C.
+        point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
+        locations: (B, M, 2) points that offsets start from, normalised.
+    """
+
+    class_logits: Tensor
+    point_logits: Tensor
+    locations: Tensor
+
+
+@MODELS.register_module()
+class OpenEndedDecoder(BaseModule):
+    """Decode all objects in parallel, output format as query.
+
+    Args:
+        language_model: :class:`LanguageModel`.
+        embed_dims: Channels of the image tokens.
+        decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
+        detach_location: Keep box losses from moving the token's location.
+        init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
+
+    Raises:
+        ValueError: for an unknown ``decode_mode``.
+    """
+
+    def __init__(
+        self,
+        language_model: ConfigType,
+        embed_dims: int = 256,
+        loss: OptConfigType = None,
+        decode_mode: str = 'expectation',
+        detach_location: bool = True,
+        max_per_img: int = 100,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if decode_mode not in ('expectation', 'argmax'):
+            raise ValueError(f"decode_mode must be 'expectation' or 'argmax', got {decode_mode!r}")
+        self.language_model = MODELS.build(language_model)
+        self.vocabulary = self.language_model.vocabulary
+        self.projector = TokenProjector(
+            embed_dims, self.language_model.hidden_size, self.language_model.added.std
+        )
+        self.criterion = MODELS.build(
+            dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
+        )
+        self.decode_mode = decode_mode
+        self.detach_location = detach_location
+        self.max_per_img = max_per_img
+
+    def forward(
+        self,
+        tokens: ImageTokens,
+        instructions: Sequence[Instruction],
+        indices: Tensor | None = None,
+    ) -> DecodedSet:
+        """Answer for all image tokens, or for some of them.
+
+        Args:
+            tokens: M image tokens per image.
+            instructions: B instructions that ask for the same output format.
+            indices: (B, P) tokens to answer for; all M by default. All M are in the prefix either way.
+        """
+        image = self.projector(tokens.embeddings, tokens.locations)
+        locations = tokens.locations
+        objects = image
+        if indices is not None:
+            objects = image.gather(1, indices[..., None].expand(-1, -1, image.size(-1)))
+            locations = locations.gather(1, indices[..., None].expand(-1, -1, 2))
+        return self.decode(image, objects, locations, instructions)
+
+    def decode(
+        self,
+        image: Tensor,
+        objects: Tensor,
+        locations: Tensor,
+        instructions: Sequence[Instruction],
+    ) -> DecodedSet:
+        """Run the language model on tokens that are already in its space.
+
+        Args:
+            image: (B, M, D) image tokens of the prefix.
+            objects: (B, P, D) tokens to answer for.
+            locations: (B, P, 2) their locations, normalised.
+            instructions: B instructions that ask for the same output format.
+
+        Raises:
+            ValueError: if the instructions ask for different formats.
+        """
+        formats = {instruction.output_format for instruction in instructions}
+        if len(formats) > 1:
+            raise ValueError(
+                f'one batch, one output format: got {sorted(f.describe() for f in formats)}'
+            )
+        queries = next(iter(formats)).queries
+        batch, num_objects, _ = objects.shape
+        embeddings, layout = embed_prefix(self.language_model, instructions, image)
+        layout.num_objects, layout.object_size = num_objects, len(queries)
+        rows = [self.vocabulary.index(token) for token in queries]
+        formats_in = self.language_model.added.input[rows]
+        own = objects[:, :, None] + formats_in.to(objects.dtype)
+        sequence = torch.cat([embeddings, own.flatten(1, 2).to(embeddings.dtype)], 1)
+        hidden = self.language_model(sequence, layout)
+        hidden = hidden[:, layout.prefix_length :].unflatten(1, (num_objects, len(queries)))
+        point_logits = self.language_model.added_logits(
+            hidden[:, :, 1:], self.vocabulary.location_slice
+        )
+        return DecodedSet(
+            self._class_logits(hidden[:, :, 0], instructions),
+            point_logits.unflatten(2, (-1, 2)),
+            locations,
+        )
+
+    def _class_logits(self, hidden: Tensor, instructions: Sequence[Instruction]) -> Tensor:
+        counts = torch.tensor([len(i.categories) for i in instructions], device=hidden.device)
+        largest = int(counts.max())
+        start = self.vocabulary.class_slice.start
+        rows = [*range(start, start + largest), self.vocabulary.none_index]
+        logits = self.language_model.added_logits(hidden, torch.tensor(rows, device=hidden.device))
+        column = torch.arange(largest + 1, device=hidden.device)
+        absent = (column >= counts[:, None]) & (column < largest)
+        return logits.masked_fill(absent[:, None], float('-inf'))
+
+    def points(self, decoded: DecodedSet) -> Tensor:
+        """(B, M, N, 2) points in the image, normalised, not clipped."""
+        codec = self.vocabulary.codec
+        if self.decode_mode == 'argmax':
+            bins = decoded.point_logits.argmax(-1)
+        else:
+            scale = torch.arange(codec.num_bins, device=decoded.point_logits.device)
+            bins = decoded.point_logits.float().softmax(-1) @ scale.float()
+        return codec.decode(bins) + decoded.locations[:, :, None]
+
+    def loss(
+        self,
+        tokens: ImageTokens,
+        instructions: Sequence[Instruction],
+        batch_gt_instances: list[InstanceData],
+        matches: list[tuple[Tensor, Tensor]],
+        batch_img_metas: list[dict],
+    ) -> dict[str, Tensor]:
+        """L_dec on the matched tokens.
+
+        Args:
+            tokens: M image tokens per image.
+            instructions: B instructions.
+            batch_gt_instances: ``bboxes`` (n, 4) in pixels, ``labels`` (n,) in the dataset's numbering.
+            matches: Per image the tokens and the objects they are matched to, both (n,).
+            batch_img_metas: With ``img_shape`` (height, width).
+        """
+        return self.criterion(
+            self, tokens, instructions, batch_gt_instances, matches, batch_img_metas
+        )
+
+    @torch.no_grad()
+    def predict(
+        self,
+        tokens: ImageTokens,
+        instructions: Sequence[Instruction],
+        batch_img_metas: list[dict],
+        rescale: bool = True,
+    ) -> list[InstanceData]:
+        """Boxes of every image.
+
+        Returns:
+            ``bboxes`` (n, 4) in pixels of the original image if ``rescale``, else of the network's input; ``scores``
+            (n,), objectness x probability of the class; ``labels`` (n,) in the dataset's numbering.
+        """
+        decoded = self(tokens, instructions)
+        probabilities = decoded.class_logits.softmax(-1)[..., :-1]
+        scores = tokens.objectness.float().sigmoid()[..., None] * probabilities
+        corners = self.points(decoded)
+        boxes = torch.cat([corners.amin(2), corners.amax(2)], -1)
+        results = []
+        for score, box, instruction, meta in zip(scores, boxes, instructions, batch_img_metas):
+            score = score[:, : len(instruction.categories)]
+            top, index = score.flatten().topk(min(self.max_per_img, score.numel()))
+            height, width = meta['img_shape'][:2]
+            size = box.new_tensor([width, height, width, height])
+            pixels = (box[index // score.size(1)].clamp(0, 1)) * size
+            if rescale:
+                pixels = pixels / box.new_tensor(meta['scale_factor']).repeat(2)
+            label_ids = torch.tensor(instruction.label_ids, device=index.device)
+            results.append(
+                InstanceData(bboxes=pixels, scores=top, labels=label_ids[index % score.size(1)])
+            )
+        return results

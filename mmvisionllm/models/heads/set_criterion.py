@@ -1,0 +1,198 @@
+"""L_dec for sets (paper, 3.4): cross-entropy on the class and location tokens of matched image tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet.registry import MODELS
+from mmdet.utils import OptConfigType
+from mmvisionllm.instructions import Instruction, Vocabulary
+
+from ..structures import ImageTokens
+
+if TYPE_CHECKING:
+    from .open_ended_decoder import DecodedSet, OpenEndedDecoder
+
+
+def smoothed_targets(position: Tensor, num_bins: int, sigma: float) -> Tensor:
+    """Location targets: a Gaussian around the exact (fractional) bin, or one-hot on the nearest for ``sigma=0``.
+
+    Args:
+        position: (...,) bin positions.
+        num_bins: Number of bins.
+        sigma: Width of the Gaussian in bins.
+
+    Returns:
+        (..., num_bins) probabilities.
+    """
+    if sigma == 0:
+        return F.one_hot(position.round().long(), num_bins).to(position.dtype)
+    bins = torch.arange(num_bins, device=position.device)
+    return (-0.5 * ((bins - position[..., None]) / sigma) ** 2).softmax(-1)
+
+
+@MODELS.register_module()
+class SetCriterion(BaseModule):
+    """The decoder's losses on a set of objects.
+
+    Args:
+        vocabulary: The added tokens.
+        class_weight: Weight of the cross-entropy on class tokens.
+        location_weight: Weight of the cross-entropy on location tokens.
+        location_sigma: Width in bins of the location targets; 0 for the paper's one-hot targets.
+        loss_bbox: mmdet loss on the expected corners, normalised; None to leave it out, as the paper does.
+        loss_iou: mmdet IoU loss on the expected corners, normalised; None to leave it out, as the paper does.
+        align_weight: Weight of the alignment of matched image tokens with the word embeddings of their category's
+            name; 0 to leave it out, as the paper does.
+        align_temperature: Temperature of its softmax over the categories of the instruction.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        class_weight: float = 1.0,
+        location_weight: float = 1.0,
+        location_sigma: float = 0.0,
+        loss_bbox: OptConfigType = None,
+        loss_iou: OptConfigType = None,
+        align_weight: float = 0.0,
+        align_temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.class_weight = class_weight
+        self.location_weight = location_weight
+        self.location_sigma = location_sigma
+        self.loss_bbox = MODELS.build(loss_bbox) if loss_bbox else None
+        self.loss_iou = MODELS.build(loss_iou) if loss_iou else None
+        self.align_weight = align_weight
+        self.align_temperature = align_temperature
+
+    def forward(
+        self,
+        decoder: OpenEndedDecoder,
+        tokens: ImageTokens,
+        instructions: Sequence[Instruction],
+        batch_gt_instances: list[InstanceData],
+        matches: list[tuple[Tensor, Tensor]],
+        batch_img_metas: list[dict],
+    ) -> dict[str, Tensor]:
+        """See :meth:`OpenEndedDecoder.loss`."""
+        device = tokens.embeddings.device
+        # Only matched tokens are answered for; images with fewer of them are padded with token 0 at weight 0.
+        most = max(1, *(len(index) for index, _ in matches))
+        indices = torch.zeros(len(matches), most, dtype=torch.long, device=device)
+        classes = torch.full_like(indices, -1)
+        corners = tokens.locations.new_zeros(*indices.shape, 4)
+        present = torch.zeros_like(indices, dtype=torch.bool)
+        for i, (index, gt_index) in enumerate(matches):
+            n = len(index)
+            gt, instruction = batch_gt_instances[i], instructions[i]
+            height, width = batch_img_metas[i]['img_shape'][:2]
+            size = corners.new_tensor([width, height, width, height])
+            order = {label: c for c, label in enumerate(instruction.label_ids)}
+            indices[i, :n], present[i, :n] = index, True
+            labels = gt.labels[gt_index].tolist()
+            classes[i, :n] = torch.tensor([order.get(x, -1) for x in labels], device=device)
+            corners[i, :n] = gt.bboxes[gt_index] / size
+        decoded = decoder(tokens, instructions, indices)
+        losses = self.set_losses(decoded, classes, corners, present, decoder.detach_location)
+        if self.align_weight:
+            losses['loss_align'] = self._align_loss(
+                decoder, tokens, instructions, indices, classes, present
+            )
+        return losses
+
+    def set_losses(
+        self,
+        decoded: DecodedSet,
+        classes: Tensor,
+        corners: Tensor,
+        present: Tensor,
+        detach_location: bool = True,
+    ) -> dict[str, Tensor]:
+        """Losses of decoded objects against their matched ground truth.
+
+        Args:
+            decoded: Answers for P objects per image.
+            classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for.
+            corners: (B, P, 4) boxes (x1, y1, x2, y2), normalised.
+            present: (B, P) bool, False for padding.
+            detach_location: Keep box losses from moving the token's location.
+        """
+        losses = self._class_loss(decoded, classes, present)
+        asked = present & (classes >= 0)
+        losses.update(self._location_losses(decoded, corners, asked, detach_location))
+        return losses
+
+    @staticmethod
+    def _mean_over_ranks(count: Tensor) -> Tensor:
+        count = count.float()
+        if get_world_size() > 1:
+            all_reduce(count, 'mean')
+        return count.clamp(min=1)
+
+    def _class_loss(self, decoded: DecodedSet, classes: Tensor, present: Tensor) -> dict:
+        logits = decoded.class_logits
+        # Objects outside the category set are answered by the last column, <none>.
+        targets = torch.where(classes >= 0, classes, logits.size(-1) - 1)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction='none')
+        loss = (loss * present.flatten()).sum() / self._mean_over_ranks(present.sum())
+        return dict(loss_dec_cls=loss * self.class_weight)
+
+    def _location_losses(
+        self, decoded: DecodedSet, corners: Tensor, asked: Tensor, detach_location: bool
+    ) -> dict[str, Tensor]:
+        codec = self.vocabulary.codec
+        count = self._mean_over_ranks(asked.sum())
+        weight = asked[..., None, None].float()
+        locations = decoded.locations[:, :, None]
+        offsets = corners.unflatten(-1, (-1, 2)) - locations.detach()
+        targets = smoothed_targets(
+            codec.position(offsets), codec.num_bins, self.location_sigma
+        )
+        logits = decoded.point_logits.float()
+        entropy = -(targets * logits.log_softmax(-1)).sum(-1)
+        per_object = count * entropy.shape[2:].numel()
+        losses = dict(loss_dec_loc=(entropy * weight).sum() / per_object * self.location_weight)
+        if self.loss_bbox is None and self.loss_iou is None:
+            return losses
+        bins = logits.softmax(-1) @ torch.arange(codec.num_bins, device=logits.device).float()
+        start = locations.detach() if detach_location else locations
+        expected = (codec.decode(bins) + start).flatten(2)[asked]
+        target = corners[asked]
+        if self.loss_bbox is not None:
+            losses['loss_dec_bbox'] = self.loss_bbox(expected, target, avg_factor=count)
+        if self.loss_iou is not None:
+            losses['loss_dec_iou'] = self.loss_iou(expected, target, avg_factor=count)
+        return losses
+
+    def _align_loss(
+        self,
+        decoder: OpenEndedDecoder,
+        tokens: ImageTokens,
+        instructions: Sequence[Instruction],
+        indices: Tensor,
+        classes: Tensor,
+        present: Tensor,
+    ) -> Tensor:
+        asked = present & (classes >= 0)
+        image = decoder.projector(tokens.embeddings, tokens.locations)
+        image = F.normalize(image.float(), dim=-1)
+        total = image.new_zeros(())
+        for i, instruction in enumerate(instructions):
+            names = decoder.language_model.name_embeddings(instruction.categories)
+            similarity = image[i, indices[i]] @ F.normalize(names.float(), dim=-1).T
+            loss = F.cross_entropy(
+                similarity / self.align_temperature, classes[i].clamp(min=0), reduction='none'
+            )
+            total = total + (loss * asked[i]).sum()
+        return total / self._mean_over_ranks(asked.sum()) * self.align_weight

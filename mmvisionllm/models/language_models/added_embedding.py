@@ -1,0 +1,59 @@
+"""Input and output embeddings of the added tokens, beside the language model's untouched matrices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmvisionllm.instructions import Vocabulary
+
+
+def sine_table(num_bins: int, dims: int) -> Tensor:
+    """(num_bins, dims) sine and cosine features of the bins, unit mean square.
+
+    Neighbouring bins are similar, far ones are not: the location tokens start out as an ordered scale, and a hidden state
+    can point at a bin it has never been trained on. Wavelengths run geometrically from 4 image sides to 4 bins.
+    """
+    half = dims // 2
+    position = torch.linspace(-1, 1, num_bins, dtype=torch.float64)[:, None]
+    longest, shortest = 4.0, 8.0 / num_bins
+    wavelengths = longest * (shortest / longest) ** (
+        torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
+    )
+    angles = 2 * math.pi * position / wavelengths
+    table = torch.zeros(num_bins, dims, dtype=torch.float64)
+    table[:, :half], table[:, half : 2 * half] = angles.sin(), angles.cos()
+    return (table * math.sqrt(2)).float()
+
+
+class AddedEmbedding(nn.Module):
+    """Trainable rows for the added tokens.
+
+    Args:
+        vocabulary: The added tokens.
+        dims: Hidden size of the language model.
+        std: Standard deviation of its word embeddings, the scale at which ours enter.
+
+    Attributes:
+        input: (V, dims) embeddings as inputs.
+        output: (V, dims) rows that hidden states are scored against.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, dims: int, std: float) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.std = std
+        self.input = nn.Parameter(torch.empty(len(vocabulary), dims))
+        self.output = nn.Parameter(torch.empty(len(vocabulary), dims))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        for table in (self.input, self.output):
+            table.normal_(std=self.std)
+            if table.is_meta:
+                continue
+            sines = sine_table(self.vocabulary.num_bins, table.size(1))
+            table[self.vocabulary.location_slice] = sines * self.std

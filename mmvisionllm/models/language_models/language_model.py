@@ -1,0 +1,178 @@
+"""Any Hugging Face decoder-only model as VisionLLM's language model (paper, 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from mmdet.registry import MODELS
+from mmvisionllm.instructions import Vocabulary
+
+from .added_embedding import AddedEmbedding
+from .shared_prefix import IMPLEMENTATION, SharedPrefixLayout, shared_prefix_attention
+from .tokenizer import InstructionTokenizer, resolve_pretrained
+
+AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+
+
+@MODELS.register_module()
+class LanguageModel(BaseModule):
+    """A causal language model with added tokens, optional LoRA and parallel decoding of objects.
+
+    Args:
+        tokenizer: Local path or hub id of its tokenizer. Defaults to ``pretrained``.
+        pretrained: Local path or hub id of its weights. None builds it from ``config`` with random weights.
+        config: Fields of the model's Hugging Face config with ``model_type``, e.g.
+            ``dict(model_type='llama', hidden_size=256)``; on top of ``pretrained`` they override its own.
+        lora: Arguments of :class:`peft.LoraConfig`, e.g. ``dict(r=16, target_modules='all-linear')``. The model's own
+            weights are then frozen.
+        frozen: Freeze the model's own weights. Defaults to whether ``lora`` is given.
+        num_bins: Location bins.
+        torch_dtype: Type of the model's own weights, e.g. ``'bfloat16'``.
+        gradient_checkpointing: Recompute activations in the backward pass.
+
+    Raises:
+        FileNotFoundError: if a local path does not exist.
+        ValueError: if neither ``pretrained`` nor ``config`` is given, or the model has fewer rows than its tokenizer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: str | None = None,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        lora: dict[str, Any] | None = None,
+        frozen: bool | None = None,
+        num_bins: int = 1025,
+        torch_dtype: str = 'float32',
+        gradient_checkpointing: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if pretrained is None and config is None:
+            raise ValueError('a language model needs `pretrained` (path or hub id) or `config`')
+        if tokenizer is None and pretrained is None:
+            raise ValueError('a language model built from `config` needs `tokenizer` (path or hub id)')
+        self.tokenizer = InstructionTokenizer(tokenizer or pretrained, Vocabulary(num_bins))
+        self.lm = self._build(pretrained, dict(config or {}), torch_dtype)
+        rows = self.lm.get_input_embeddings().num_embeddings
+        if rows < self.tokenizer.base_size:
+            raise ValueError(
+                f'the language model has {rows} embedding rows, but its tokenizer knows {self.tokenizer.base_size} '
+                'tokens: they do not belong together'
+            )
+        self.frozen = bool(lora) if frozen is None else frozen
+        self.lm.requires_grad_(not self.frozen)
+        if lora:
+            from peft import LoraConfig, inject_adapter_in_model
+
+            self.lm = inject_adapter_in_model(LoraConfig(**lora), self.lm)
+        if gradient_checkpointing:
+            self.lm.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs=dict(use_reentrant=False)
+            )
+        words = self.lm.get_input_embeddings().weight
+        std = 0.02 if words.is_meta else float(words.detach().float().std())
+        self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std)
+
+    def _build(self, pretrained: str | None, config: dict[str, Any], dtype: str) -> nn.Module:
+        kwargs = dict(attn_implementation=IMPLEMENTATION, dtype=getattr(torch, dtype))
+        if pretrained is not None:
+            path = resolve_pretrained(pretrained, 'language model')
+            hf_config = AutoConfig.from_pretrained(path, **config)
+            return AutoModelForCausalLM.from_pretrained(path, config=hf_config, **kwargs)
+        # A config without a vocabulary size takes its tokenizer's.
+        config.setdefault('vocab_size', self.tokenizer.base_size)
+        config.setdefault('bos_token_id', self.tokenizer.bos_id)
+        config.setdefault('eos_token_id', self.tokenizer.eos_id)
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), **kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.lm.get_input_embeddings().embedding_dim
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.tokenizer.vocabulary
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids (...,) -> embeddings (..., D), the added tokens from their own table."""
+        base = self.tokenizer.base_size
+        is_added = ids >= base
+        words = self.lm.get_input_embeddings()(ids.masked_fill(is_added, 0))
+        added = self.added.input[(ids - base).clamp(min=0)].to(words.dtype)
+        return torch.where(is_added[..., None], added, words)
+
+    def name_embeddings(self, names: Sequence[str]) -> Tensor:
+        """(len(names), D) mean word embedding of each name."""
+        ids = [self.tokenizer.encode(name) for name in names]
+        flat = torch.tensor(sum(ids, []), device=self.added.input.device)
+        lengths = torch.tensor([len(i) for i in ids], device=flat.device)
+        owner = torch.arange(len(ids), device=flat.device).repeat_interleave(lengths)
+        words = self.embed(flat).float()
+        sums = words.new_zeros(len(ids), words.size(-1)).index_add(0, owner, words)
+        return sums / lengths[:, None]
+
+    def forward(self, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
+        """Run prefix and objects in one pass.
+
+        Args:
+            embeddings: (B, L + M * K, D).
+            layout: Their arrangement.
+
+        Returns:
+            (B, L + M * K, D) last hidden states, after the final norm.
+        """
+        decoder = self.lm.get_decoder()
+        return decoder(
+            inputs_embeds=embeddings.to(next(self.lm.parameters()).dtype),
+            attention_mask=layout.prefix_mask(),
+            position_ids=layout.position_ids(),
+            use_cache=False,
+            layout=layout,
+        ).last_hidden_state
+
+    def forward_dense(self, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
+        """The same result by a plain forward with a dense mask: slow, for checks and benchmarks."""
+        decoder = self.lm.get_decoder()
+        self.lm.set_attn_implementation('sdpa')
+        try:
+            return decoder(
+                inputs_embeds=embeddings.to(next(self.lm.parameters()).dtype),
+                attention_mask=layout.dense_mask(),
+                position_ids=layout.position_ids(),
+                use_cache=False,
+            ).last_hidden_state
+        finally:
+            self.lm.set_attn_implementation(IMPLEMENTATION)
+
+    def text_loss(self, texts: Sequence[str]) -> Tensor:
+        """Mean next-token cross-entropy of texts, each from beginning-of-sequence to end-of-sequence."""
+        rows = [[*self.tokenizer.encode(t, bos=True), self.tokenizer.eos_id] for t in texts]
+        length = max(map(len, rows))
+        device = self.added.input.device
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=device)
+        valid = torch.arange(length, device=device) < torch.tensor(
+            [[len(row)] for row in rows], device=device
+        )
+        hidden = self.lm.get_decoder()(
+            inputs_embeds=self.embed(ids), attention_mask=valid.long(), use_cache=False
+        ).last_hidden_state
+        logits = self.vocabulary_logits(hidden[:, :-1][valid[:, 1:]])
+        return nn.functional.cross_entropy(logits, ids[:, 1:][valid[:, 1:]])
+
+    def added_logits(self, hidden: Tensor, rows: slice | Tensor) -> Tensor:
+        """Score hidden states (..., D) against some of the added tokens -> (..., len(rows))."""
+        return hidden.float() @ self.added.output[rows].float().transpose(-1, -2)
+
+    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+        """Score hidden states (..., D) against all tokens, own and added -> (..., base_size + V)."""
+        own = self.lm.get_output_embeddings()(hidden)[..., : self.tokenizer.base_size]
+        return torch.cat([own.float(), self.added_logits(hidden, slice(None))], -1)

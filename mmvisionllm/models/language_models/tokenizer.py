@@ -1,0 +1,81 @@
+"""A Hugging Face tokenizer extended by VisionLLM's tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
+
+from mmvisionllm.instructions import Vocabulary
+
+
+def resolve_pretrained(name_or_path: str, what: str) -> str:
+    """Check a local model or tokenizer path before a library turns it into a hub look-up.
+
+    Raises:
+        FileNotFoundError: if the name looks like a path (or is no ``owner/name``) and nothing is there.
+    """
+    path = os.path.expanduser(name_or_path)
+    if os.path.exists(path):
+        return path
+    is_hub_id = name_or_path.count('/') <= 1 and name_or_path[:1] not in ('.', '/', '~')
+    parent = name_or_path.split('/')[0]
+    if not is_hub_id or os.path.isdir(parent):
+        raise FileNotFoundError(
+            f'{what} not found at {name_or_path!r}: give the path of a folder saved by save_pretrained() '
+            '(config.json, weights, tokenizer files), or a hub id such as "owner/name"'
+        )
+    return name_or_path
+
+
+class InstructionTokenizer:
+    """Text <-> token ids, with the added tokens behind the tokenizer's own ids.
+
+    Args:
+        name_or_path: Local folder, local ``tokenizer.model`` / ``tokenizer.json`` folder, or hub id.
+        vocabulary: The tokens to add.
+
+    Raises:
+        FileNotFoundError: if a local path does not exist.
+        ValueError: if the tokenizer splits one of the added tokens, or already holds some of them.
+    """
+
+    def __init__(self, name_or_path: str, vocabulary: Vocabulary) -> None:
+        path = resolve_pretrained(name_or_path, 'tokenizer')
+        self.hf: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        self.vocabulary = vocabulary
+        self.base_size = len(self.hf)
+        added = [AddedToken(t, normalized=False, special=False) for t in vocabulary.tokens]
+        count = self.hf.add_tokens(added)
+        ids = self.hf.convert_tokens_to_ids(list(vocabulary.tokens))
+        if count != len(vocabulary) or ids != list(range(self.base_size, self.base_size + count)):
+            raise ValueError(
+                f'tokenizer {name_or_path!r} already knows some of the VisionLLM tokens; use the original tokenizer'
+            )
+        self.bos_id = self._first(self.hf.bos_token_id, self.hf.cls_token_id)
+        self.eos_id = self._first(self.hf.eos_token_id, self.hf.sep_token_id)
+        self.image_id = self.token_id('<image>')
+
+    @staticmethod
+    def _first(*ids: int | None) -> int | None:
+        return next((i for i in ids if i is not None), None)
+
+    def __len__(self) -> int:
+        return self.base_size + len(self.vocabulary)
+
+    def token_id(self, token: str) -> int:
+        return self.base_size + self.vocabulary.index(token)
+
+    def encode(self, text: str, bos: bool = False) -> list[int]:
+        """Token ids of a text; ``bos`` puts the beginning-of-sequence id in front where the tokenizer has one."""
+        ids = self.hf(text, add_special_tokens=False)['input_ids']
+        return [self.bos_id, *ids] if bos and self.bos_id is not None else list(ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.hf.decode(
+            ids,
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+            spaces_between_special_tokens=False,
+        )

@@ -1,0 +1,188 @@
+"""Language-guided image tokenizer (paper, 3.3): four scales of features and a text -> M image tokens."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet.models.detectors import DeformableDETR
+from mmdet.models.layers import inverse_sigmoid
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmdet.utils import ConfigType, OptConfigType
+
+from ..layers import LanguageFusion
+from ..structures import ImageTokens
+
+
+@MODELS.register_module()
+class LanguageGuidedTokenizer(BaseModule):
+    """Deformable DETR's transformer over language-aware features.
+
+    The transformer is mmdet's own, layer by layer and step by step, under the same state-dict names, so that a released
+    Deformable DETR checkpoint initialises it (see :mod:`mmvisionllm.models.necks.deformable_detr_weights`).
+
+    Args:
+        channel_mapper: mmdet neck that brings the backbone's features to four scales of ``embed_dims`` channels.
+        encoder: As in mmdet's ``DeformableDETR``.
+        decoder: As in mmdet's ``DeformableDETR``.
+        token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
+        text_encoder: :class:`TextEncoder`; None turns the language path off.
+        fusion: Arguments of :class:`LanguageFusion`.
+        num_queries: M, the number of image tokens.
+        num_feature_levels: Scales that come out of ``channel_mapper``.
+        positional_encoding: As in mmdet.
+        with_box_refine: Refine reference points from layer to layer, as in mmdet.
+    """
+
+    # mmdet implements these steps on the detector; they touch nothing but the attributes built by `_init_layers`.
+    _init_layers = DeformableDETR._init_layers
+    pre_transformer = DeformableDETR.pre_transformer
+    forward_encoder = DeformableDETR.forward_encoder
+    pre_decoder = DeformableDETR.pre_decoder
+    forward_decoder = DeformableDETR.forward_decoder
+    get_valid_ratio = staticmethod(DeformableDETR.get_valid_ratio)
+    as_two_stage = False
+
+    def __init__(
+        self,
+        channel_mapper: ConfigType,
+        encoder: ConfigType,
+        decoder: ConfigType,
+        token_head: ConfigType,
+        text_encoder: OptConfigType = None,
+        fusion: OptConfigType = None,
+        num_queries: int = 100,
+        num_feature_levels: int = 4,
+        positional_encoding: OptConfigType = None,
+        with_box_refine: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.channel_mapper = MODELS.build(channel_mapper)
+        self.num_queries = num_queries
+        self.num_feature_levels = num_feature_levels
+        self.with_box_refine = with_box_refine
+        self.encoder, self.decoder = encoder, decoder
+        self.positional_encoding = dict(num_feats=128, normalize=True, offset=-0.5)
+        self.positional_encoding.update(positional_encoding or {})
+        num_layers = decoder['num_layers']
+        self._init_layers()
+        token_head = copy.deepcopy(dict(token_head))
+        token_head.update(
+            embed_dims=self.embed_dims,
+            num_pred_layer=num_layers,
+            share_pred_layer=not with_box_refine,
+        )
+        # `bbox_head` is the name under which mmdet's decoder step looks for the branches that refine boxes.
+        self.bbox_head = MODELS.build(token_head)
+        self.text_encoder = None
+        if text_encoder is not None:
+            self.text_encoder = MODELS.build(text_encoder)
+            self.fusions = nn.ModuleList(
+                LanguageFusion(self.embed_dims, self.text_encoder.embed_dims, **(fusion or {}))
+                for _ in range(num_feature_levels)
+            )
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet's Deformable DETR does, then the parts and ``init_cfg``s (a checkpoint comes last)."""
+        for coder in (self.encoder, self.decoder):
+            for parameter in coder.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+        nn.init.xavier_uniform_(self.reference_points_fc.weight)
+        nn.init.zeros_(self.reference_points_fc.bias)
+        nn.init.normal_(self.level_embed)
+        super().init_weights()
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        texts: Sequence[str],
+        batch_data_samples: SampleList,
+    ) -> ImageTokens:
+        """Tokenize.
+
+        Args:
+            features: The backbone's feature maps, each (B, C, H, W).
+            texts: B instruction texts, without added tokens.
+            batch_data_samples: For the images' shapes, as mmdet needs them.
+
+        Returns:
+            M image tokens per image, whatever its resolution.
+        """
+        features = self.channel_mapper(tuple(features))
+        if self.text_encoder is not None:
+            language, language_mask = self.text_encoder(texts)
+            features = tuple(
+                fuse(feature, language, language_mask)
+                for fuse, feature in zip(self.fusions, features)
+            )
+        encoder_inputs, decoder_inputs = self.pre_transformer(features, batch_data_samples)
+        encoded = self.forward_encoder(**encoder_inputs)
+        # mmdet's `pre_decoder` returns the head's inputs too; a single-stage decoder has none.
+        extra, _ = self.pre_decoder(**encoded)
+        decoder_inputs.update(extra)
+        decoded = self.forward_decoder(**decoder_inputs)
+        hidden_states, references = decoded['hidden_states'], decoded['references']
+        last = hidden_states[-1]
+        reference = inverse_sigmoid(references[len(hidden_states) - 1])[..., :2]
+        locations = (self.bbox_head.reg_branches[-1](last)[..., :2] + reference).sigmoid()
+        objectness = self.bbox_head.cls_branches[-1](last)[..., 0]
+        return ImageTokens(last, locations, objectness, hidden_states, references)
+
+    def loss(
+        self,
+        tokens: ImageTokens,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+    ) -> dict[str, Tensor]:
+        """L_tok of every decoder layer; keys begin with ``tok_``.
+
+        Args:
+            tokens: Output of ``forward``.
+            batch_gt_instances: Objects to find, ``bboxes`` (n, 4) in pixels (x1, y1, x2, y2).
+            batch_img_metas: With ``img_shape`` (height, width).
+        """
+        outputs = self.bbox_head(tokens.hidden_states, tokens.references)
+        targets = self._agnostic(batch_gt_instances)
+        losses = self.bbox_head.loss_by_feat(*outputs, None, None, targets, batch_img_metas)
+        return {f'tok_{key}': value for key, value in losses.items()}
+
+    @torch.no_grad()
+    def match(
+        self,
+        tokens: ImageTokens,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Bipartite matching of the last layer's tokens to objects.
+
+        Returns:
+            Per image the indices of matched tokens and of their objects, both (n,).
+        """
+        last = len(tokens.hidden_states) - 1
+        scores, boxes = self.bbox_head(tokens.hidden_states, tokens.references)
+        pairs = []
+        targets = self._agnostic(batch_gt_instances)
+        for score, box, gt, meta in zip(scores[last], boxes[last], targets, batch_img_metas):
+            height, width = meta['img_shape'][:2]
+            pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
+            predicted = InstanceData(scores=score, bboxes=pixels)
+            assigned = self.bbox_head.assigner.assign(predicted, gt, meta).gt_inds
+            index = (assigned > 0).nonzero().flatten()
+            pairs.append((index, assigned[index] - 1))
+        return pairs
+
+    @staticmethod
+    def _agnostic(batch_gt_instances: list[InstanceData]) -> list[InstanceData]:
+        return [
+            InstanceData(bboxes=gt.bboxes, labels=torch.zeros_like(gt.labels))
+            for gt in batch_gt_instances
+        ]

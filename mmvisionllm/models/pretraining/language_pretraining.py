@@ -1,0 +1,106 @@
+"""Teach a small language model, on text alone, what a pretrained one brings along.
+
+The paper's LLM is pretrained on text; a decoder trained from scratch on images learns boxes but never to look a
+category's name up in the instruction. Here words play the image tokens: the word embedding of an object's category plus
+noise, plus a code of its box. From them and an instruction the decoder answers as it will from images. Next-token
+prediction on captions, questions, expressions and formats goes along.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmdet.registry import MODELS
+from mmdet.utils import ConfigType
+from mmvisionllm.datasets.scene_text import SceneText
+
+
+@MODELS.register_module()
+class LanguagePretraining(BaseModel):
+    """Pretrain an :class:`OpenEndedDecoder`.
+
+    Its checkpoint initialises a detector's decoder by
+    ``bbox_head=dict(init_cfg=dict(type='Pretrained', checkpoint=..., prefix='bbox_head'))``.
+
+    Args:
+        bbox_head: The decoder's config, the same as in the detector.
+        noise: Standard deviation of the noise in units of the word embeddings' own.
+        location_jitter: Standard deviation of the locations around the box centres, in box sizes.
+        text_weight: Weight of next-token prediction.
+        num_frequencies: Sine features per box coordinate.
+    """
+
+    def __init__(
+        self,
+        bbox_head: ConfigType,
+        noise: float = 1.0,
+        location_jitter: float = 0.1,
+        text_weight: float = 1.0,
+        num_frequencies: int = 8,
+    ) -> None:
+        super().__init__()
+        self.bbox_head = MODELS.build(bbox_head)
+        self.noise = noise
+        self.location_jitter = location_jitter
+        self.text_weight = text_weight
+        self.num_frequencies = num_frequencies
+        model = self.bbox_head.language_model
+        self.box_code = nn.Linear(8 * num_frequencies, model.hidden_size)
+        # Words in front, the box code beside them at the same scale.
+        nn.init.normal_(self.box_code.weight, std=model.added.std / math.sqrt(4 * num_frequencies))
+        nn.init.zeros_(self.box_code.bias)
+
+    def forward(self, sample: Sequence[SceneText], mode: str = 'loss') -> dict[str, Tensor]:
+        """Losses, and the share of names that are looked up right (``acc``).
+
+        Raises:
+            ValueError: for a mode other than ``'loss'``.
+        """
+        if mode != 'loss':
+            raise ValueError(f"LanguagePretraining has only mode 'loss', got {mode!r}")
+        objects, locations, classes, corners, present = self._objects(sample)
+        instructions = [s.instruction for s in sample]
+        decoded = self.bbox_head.decode(objects, objects, locations, instructions)
+        losses = self.bbox_head.criterion.set_losses(decoded, classes, corners, present)
+        texts = [text for s in sample for text in s.texts]
+        losses['loss_text'] = self.bbox_head.language_model.text_loss(texts) * self.text_weight
+        asked = present & (classes >= 0)
+        right = decoded.class_logits.argmax(-1)[asked] == classes[asked]
+        losses['acc'] = 100 * right.float().mean()
+        return losses
+
+    def _objects(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:
+        """Words as image tokens: (B, M, D), locations (B, M, 2), classes (B, M), corners (B, M, 4), present (B, M)."""
+        model = self.bbox_head.language_model
+        device = model.added.input.device
+        most = max(1, *(len(s.names) for s in sample))
+        vocabulary = sorted({name for s in sample for name in s.names})
+        words = model.name_embeddings(vocabulary)
+        shape = (len(sample), most)
+        tokens = words.new_zeros(*shape, words.size(-1))
+        boxes = torch.full((*shape, 4), 0.5, device=device)
+        classes = torch.full(shape, -1, device=device)
+        present = torch.zeros(shape, dtype=torch.bool, device=device)
+        for i, s in enumerate(sample):
+            n = len(s.names)
+            tokens[i, :n] = words[[vocabulary.index(name) for name in s.names]]
+            boxes[i, :n] = torch.from_numpy(s.boxes).to(device)
+            order = {name: c for c, name in enumerate(s.instruction.categories)}
+            classes[i, :n] = torch.tensor([order.get(name, -1) for name in s.names], device=device)
+            present[i, :n] = True
+        centre, extent = boxes[..., :2], boxes[..., 2:]
+        locations = centre + torch.randn_like(centre) * extent * self.location_jitter
+        code = self._box_code(torch.cat([centre - locations, extent], -1))
+        noise = torch.randn_like(tokens) * model.added.std * self.noise
+        corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
+        return tokens + noise + code, locations, classes, corners, present
+
+    def _box_code(self, box: Tensor) -> Tensor:
+        powers = 2.0 ** torch.arange(self.num_frequencies, device=box.device)
+        angles = (box[..., None] * math.pi * powers).flatten(-2)
+        return self.box_code(torch.cat([angles.sin(), angles.cos()], -1))

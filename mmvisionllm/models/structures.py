@@ -1,0 +1,26 @@
+"""What the parts of the model hand to one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class ImageTokens:
+    """The image as M tokens ``T = {(e_i, l_i)}`` (paper, 3.3).
+
+    Args:
+        embeddings: (B, M, D) embeddings e_i.
+        locations: (B, M, 2) centre points l_i (x, y), normalised by the image's width and height.
+        objectness: (B, M) logits: is there an object that the instruction asks for.
+        hidden_states: (L, B, M, D) outputs of every decoder layer, for the deep supervision of the tokenizer.
+        references: L + 1 reference points of mmdet's decoder, (B, M, 2) or (B, M, 4).
+    """
+
+    embeddings: Tensor
+    locations: Tensor
+    objectness: Tensor
+    hidden_states: Tensor | None = None
+    references: list[Tensor] | None = None
