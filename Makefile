@@ -60,7 +60,12 @@ clean:  ## Remove environments, builds and caches (not work_dirs)
 
 # ------------------------------------------------------------------ the maintained continuations
 
+# $(1): python; ends with a message if it is too old.
+check_python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+	"mmvisionllm needs Python 3.10 or newer; choose one: make PYTHON=python3.11 ...")'
+
 $(VENV)/.created:
+	@$(call check_python,$(PYTHON))
 	@echo "[setup] creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
@@ -95,6 +100,7 @@ $(VENV)/.package: $(VENV)/.deps $(SOURCES)
 # ------------------------------------------------------------------------ the OpenMMLab originals
 
 $(VENV_OPENMMLAB)/.torch:
+	@$(call check_python,$(PYTHON))
 	@echo "[setup] creating $(VENV_OPENMMLAB) and installing $(TORCH)"
 	@$(PYTHON) -m venv $(VENV_OPENMMLAB)
 	@$(BIN_OPENMMLAB)/pip install $(PIP_FLAGS) "$(TORCH)" "setuptools<81"

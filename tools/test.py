@@ -18,6 +18,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmvisionllm.utils import (
     add_common_arguments,
+    allow_mmengine_checkpoints,
     check_exists,
     load_config,
     prepare_launcher,
@@ -68,6 +69,7 @@ def main() -> None:
     set_local_rank(args.local_rank)
     cfg = build_config(args)
     prepare_launcher(cfg, args.launcher)
+    allow_mmengine_checkpoints()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

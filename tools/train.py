@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
 from mmvisionllm.utils import (
     add_common_arguments,
+    allow_mmengine_checkpoints,
     check_exists,
     load_config,
     prepare_launcher,
@@ -119,6 +120,7 @@ def main() -> None:
     set_local_rank(args.local_rank)
     cfg = build_config(args)
     prepare_launcher(cfg, args.launcher)
+    allow_mmengine_checkpoints()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
 

@@ -1,6 +1,7 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """What the command-line tools share."""
 
+from .checkpoint import allow_mmengine_checkpoints
 from .launch import (
     add_common_arguments,
     check_exists,
@@ -11,6 +12,7 @@ from .launch import (
 
 __all__ = [
     'add_common_arguments',
+    'allow_mmengine_checkpoints',
     'check_exists',
     'load_config',
     'prepare_launcher',
