@@ -118,11 +118,18 @@ class VisionLLM(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
-        """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) to every sample."""
+        """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) to every sample.
+
+        They also hold ``label_names``, the instruction's own words for each object: mmdet's visualizer draws these, and
+        no data set's names for the same numbers.
+        """
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
         metas = [sample.metainfo for sample in batch_data_samples]
         results = self.bbox_head.predict(tokens, instructions, metas, rescale=rescale)
+        for result, instruction in zip(results, instructions):
+            names = dict(zip(instruction.label_ids, instruction.categories))
+            result.label_names = [names[label] for label in result.labels.tolist()]
         return self.add_pred_to_datasample(batch_data_samples, results)
 
     def _forward(

@@ -1,0 +1,71 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""mmdet's own DetInferencer with this package's config, as it is."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdet.apis import DetInferencer
+
+
+@pytest.fixture(scope='module')
+def inferencer(config, weights):
+    return DetInferencer(model=config, weights=weights, device='cpu', show_progress=False)
+
+
+def names_in(texts: list[str]) -> set[str]:
+    """``star: 5.1`` -> ``star``."""
+    return {text.rsplit(':', 1)[0] for text in texts}
+
+
+def test_names_and_files(inferencer, config, scenes, tmp_path, drawn_texts):
+    texts = drawn_texts(inferencer)
+    result = inferencer(
+        str(scenes / '0.png'), out_dir=str(tmp_path), no_save_pred=False, pred_score_thr=0.0
+    )
+    names = Config.fromfile(config).categories
+    prediction = result['predictions'][0]
+    assert len(prediction['labels']) == len(texts) == 100
+    assert names_in(texts) == {names[label] for label in prediction['labels']}
+    assert cv2.imread(str(tmp_path / 'vis' / '0.png')).shape == (128, 128, 3)
+    assert (tmp_path / 'preds' / '0.json').is_file()
+
+
+def test_without_weights_the_names_are_the_instructions_not_cocos(
+    config, scenes, tmp_path, drawn_texts
+):
+    with pytest.warns(UserWarning, match='COCO classes by default'):
+        inferencer = DetInferencer(config, device='cpu', show_progress=False)
+    texts = drawn_texts(inferencer)
+    inferencer(str(scenes / '0.png'), return_vis=True, pred_score_thr=0.0)
+    assert texts
+    assert names_in(texts) <= set(Config.fromfile(config).categories)
+
+
+def test_boxes_are_in_pixels_of_the_image(inferencer, scenes):
+    """A picture of twice the size, which the pipeline brings back to the same input."""
+    small = cv2.imread(str(scenes / '0.png'))
+    large = small.repeat(2, axis=0).repeat(2, axis=1)
+    results = inferencer([small, large])['predictions']
+    boxes = [np.array(result['bboxes']) for result in results]
+    np.testing.assert_allclose(boxes[1], 2 * boxes[0], atol=1e-2)
+    assert boxes[0].min() >= 0 and boxes[0].max() <= 128
+    assert (boxes[0][:, 2:] >= boxes[0][:, :2]).all()
+
+
+def test_labels_and_names_agree_in_data_samples(inferencer, config, scenes):
+    names = Config.fromfile(config).categories
+    sample = inferencer(str(scenes / '0.png'), return_datasamples=True)['predictions'][0]
+    found = sample.pred_instances
+    assert found.label_names == [names[label] for label in found.labels]
+    # Selected along with the boxes, as the visualizer does.
+    few = found[found.scores > found.scores.median()]
+    assert len(few.label_names) == len(few.bboxes) < len(found.bboxes)
+    assert torch.equal(few.labels, torch.tensor([names.index(n) for n in few.label_names]))
+
+
+def test_config_comes_from_the_checkpoint(weights, scenes):
+    inferencer = DetInferencer(weights=weights, device='cpu', show_progress=False)
+    assert len(inferencer(str(scenes / '0.png'))['predictions'][0]['labels']) == 100
