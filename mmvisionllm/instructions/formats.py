@@ -11,7 +11,7 @@ MIN_POINTS = 2
 
 _QUERIES = re.compile(r'<cls>((?:\s*<[xy]\d+>)*)')
 _TUPLE = re.compile(r'\(\s*(?:c|class)\s*,([^()]*)\)', re.IGNORECASE)
-_COORDINATE = re.compile(r'([xy])(\d+)', re.IGNORECASE)
+_COORDINATE = re.compile(r'([xy])(\d{1,4})', re.IGNORECASE | re.ASCII)
 _ELLIPSIS = ('...', '\N{HORIZONTAL ELLIPSIS}')
 
 
@@ -113,7 +113,7 @@ class OutputFormat:
         if dots:
             head, tail = names[: dots[0]], names[dots[0] :]
             complete = head == wanted[: len(head)] and tail == wanted[len(wanted) - len(tail) :]
-            complete = complete and len(head) >= 2 and len(names) <= len(wanted)
+            complete = complete and len(head) >= 2 and bool(tail) and len(names) <= len(wanted)
         else:
             complete = names == wanted
         if not complete:

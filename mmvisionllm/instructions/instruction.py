@@ -19,21 +19,28 @@ class InstructionError(ValueError):
     """An instruction that no model could follow."""
 
 
-def check_categories(categories: Sequence[str]) -> tuple[str, ...]:
-    """Validate a category set.
+def _check_unicode(text: str) -> None:
+    if any('\ud800' <= character <= '\udfff' for character in text):
+        raise InstructionError(f'{text!r} is not valid Unicode: it holds half a surrogate pair')
+
+
+def check_categories(
+    categories: Sequence[str], limit: int | None = MAX_CATEGORIES
+) -> tuple[str, ...]:
+    """Validate a category set, or the names of a dataset with ``limit=None``.
 
     Raises:
-        InstructionError: if it is empty, has more than 512 entries, an empty name, a name twice, or a name that
-            contains one of VisionLLM's own tokens.
+        InstructionError: if it is empty, has more than ``limit`` entries, an empty name, a name twice, or a name that
+            contains one of VisionLLM's own tokens or is not valid Unicode.
     """
     if isinstance(categories, str):
         raise InstructionError(f'categories must be a list of names, got the string {categories!r}')
     names = tuple(categories)
     if not names:
         raise InstructionError('the category set is empty; name at least one category')
-    if len(names) > MAX_CATEGORIES:
+    if limit is not None and len(names) > limit:
         raise InstructionError(
-            f'{len(names)} categories in one instruction, but there are {MAX_CATEGORIES} class tokens; '
+            f'{len(names)} categories in one instruction, but there are {limit} class tokens; '
             'split them over several instructions'
         )
     for name in names:
@@ -41,6 +48,7 @@ def check_categories(categories: Sequence[str]) -> tuple[str, ...]:
             raise InstructionError(f'a category must be a non-empty text, got {name!r}')
         if ADDED_TOKEN_PATTERN.search(name):
             raise InstructionError(f'category {name!r} contains a token that VisionLLM reserves')
+        _check_unicode(name)
     if len(set(names)) != len(names):
         doubles = sorted({n for n in names if names.count(n) > 1})
         raise InstructionError(f'categories given more than once: {doubles}')
@@ -57,7 +65,8 @@ def parse_categories(text: str) -> tuple[str, ...] | None:
     """The category set written out in a text, or None if it holds no mapping.
 
     Raises:
-        InstructionError: if the mapping's class tokens do not run ``<c0>, <c1>, ...``, or there are two mappings.
+        InstructionError: if the mapping's class tokens do not run ``<c0>, <c1>, ...``, a name is not a JSON string, or
+            there are two mappings.
     """
     mappings = list(_MAPPING.finditer(text))
     if not mappings:
@@ -65,11 +74,18 @@ def parse_categories(text: str) -> tuple[str, ...] | None:
     if len(mappings) > 1:
         raise InstructionError('the instruction holds more than one category mapping; leave one')
     entries = _ENTRY.findall(mappings[0][0])
-    if [int(i) for _, i in entries] != list(range(len(entries))):
+    if [i for _, i in entries] != [str(i) for i in range(len(entries))]:
         raise InstructionError(
             f'the class tokens of {mappings[0][0]!r} must run <c0>, <c1>, ... in the order of the categories'
         )
-    return check_categories([json.loads(name) for name, _ in entries])
+    try:
+        names = [json.loads(name, strict=False) for name, _ in entries]
+    except json.JSONDecodeError as error:
+        raise InstructionError(
+            f'a category of {mappings[0][0]!r} is not a JSON string ({error.msg}); write quotes as \\" '
+            'and backslashes as \\\\'
+        ) from None
+    return check_categories(names)
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,9 @@ class Instruction:
         output_format: What is asked for, as parsed from the text.
 
     Raises:
-        InstructionError: if the text lacks ``<image>`` or has it twice, or the category set is invalid.
+        InstructionError: if the text lacks ``<image>`` or has it twice, is not valid Unicode, or the category set is
+            invalid.
+        ValueError: for an unknown task.
     """
 
     task: str
@@ -95,6 +113,7 @@ class Instruction:
 
     def __post_init__(self) -> None:
         get_task(self.task)
+        _check_unicode(self.text)
         count = self.text.count(IMAGE_TOKEN)
         if count != 1:
             raise InstructionError(
@@ -121,8 +140,9 @@ class Instruction:
         """Make an instruction from a template or from a sentence of one's own.
 
         ``<class>``, ``<range>`` and ``<format>`` are filled in where they stand. Without ``<class>``, the category set
-        is read from a mapping in the text, or, if ``categories`` are given, appended as one. A vision task whose text
-        names no output format gets the task's own appended: the models answer what the text asks for.
+        is read from a mapping in the text and written as the templates write it, or, if ``categories`` are given, put
+        in front. A vision task whose text names no output format gets the task's own put in front: the models answer
+        what the text asks for.
 
         Args:
             text: Template or sentence; must contain ``<image>``.
@@ -137,12 +157,20 @@ class Instruction:
         """
         spec = get_task(task)
         wanted = spec.default_format if num_points is None else OutputFormat(num_points)
+        if wanted.is_text != spec.default_format.is_text:
+            raise InstructionError(f'task {task!r} cannot answer with num_points={num_points}')
+        # A mapping gives way to <class> first: a category is free text and may spell a placeholder or a format.
+        written = parse_categories(text)
+        text = _MAPPING.sub('<class>', text)
+        if text.count('<class>') > 1:
+            raise InstructionError(
+                'the instruction holds more than one category mapping; leave one'
+            )
         radius = CoordinateCodec(num_bins).radius
         text = ' '.join(text.split())
         text = text.replace('<range>', f'<p-{radius}>..<p{radius}>')
         text = text.replace('<format>', wanted.describe())
-        # Everything up to here may name a format; category names, which are free text, may not.
-        output_format = OutputFormat.parse(_MAPPING.sub('{}', text))
+        output_format = OutputFormat.parse(text)
         if output_format.is_text and not wanted.is_text:
             output_format = wanted
             text = f'Answer as {wanted.describe()}. {text}'
@@ -150,27 +178,34 @@ class Instruction:
             raise InstructionError(
                 f'num_points={num_points}, but the text asks for {output_format.describe()}'
             )
-        written = parse_categories(text)
-        if categories is not None:
-            categories = check_categories(categories)
-            if '<class>' in text:
-                text = text.replace('<class>', render_categories(categories))
-            elif written is None:
-                text = f'Categories: {render_categories(categories)}. {text}'
-            elif written != categories:
-                raise InstructionError(
-                    f'the text maps {list(written)}, but categories={list(categories)}; give one of the two'
-                )
-        elif '<class>' in text:
+        names = cls._category_set(categories, written)
+        if names is not None and '<class>' not in text:
+            text = f'Categories: <class>. {text}'
+        elif names is None and '<class>' in text:
             raise InstructionError('the text contains <class>, but no categories were given')
-        elif written is None and not output_format.is_text:
+        elif names is None and not output_format.is_text:
             raise InstructionError(
                 'the instruction has no category set: give categories=[...], or write a mapping '
                 'such as {"person": <c0>, "car": <c1>} into it'
             )
-        names = tuple(categories if categories is not None else written or ())
+        if names is not None:
+            text = text.replace('<class>', render_categories(names))
+        names = names or ()
         ids = tuple(label_ids) if label_ids is not None else tuple(range(len(names)))
         return cls(task, text, names, ids, output_format)
+
+    @staticmethod
+    def _category_set(
+        given: Sequence[str] | None, written: tuple[str, ...] | None
+    ) -> tuple[str, ...] | None:
+        if given is None:
+            return written
+        names = check_categories(given)
+        if written is not None and written != names:
+            raise InstructionError(
+                f'the text maps {list(written)}, but categories={list(names)}; give one of the two'
+            )
+        return names
 
     @property
     def plain_text(self) -> str:

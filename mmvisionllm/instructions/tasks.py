@@ -24,9 +24,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (
-        Task('detection', OutputFormat(2), ('<image>', '<class>', '<range>', '<format>')),
-    )
+    for task in (Task('detection', OutputFormat(2), ('<image>', '<class>', '<range>', '<format>')),)
 }
 
 

@@ -11,6 +11,7 @@ from mmdet.evaluation import get_classes
 from mmdet.registry import TRANSFORMS
 from mmvisionllm.instructions import Instruction, InstructionError, load_templates
 from mmvisionllm.instructions.instruction import check_categories
+from mmvisionllm.instructions.vocabulary import MAX_CATEGORIES
 
 
 @TRANSFORMS.register_module()
@@ -22,21 +23,24 @@ class AttachInstruction(BaseTransform):
     Required keys: data_samples. Modified keys: data_samples (``instruction``).
 
     Args:
-        categories: All category names in the order of the dataset's labels, or a name that mmdet's ``get_classes`` knows,
-            such as ``'coco'``.
+        categories: All category names in the order of the dataset's labels, or a name that mmdet's ``get_classes``
+            knows, such as ``'coco'``.
         task: Name of the task.
         text: The instruction itself, for a fixed one. Defaults to the task's templates.
         random_template: Draw one of the task's templates per sample; otherwise the first is taken.
         template_split: ``'train'`` or ``'heldout'``.
         random_categories: Probability with which a sample gets a random subset of the categories instead of all.
         min_categories: Smallest random subset.
+        max_categories: Largest category set. If there are more categories, as in LVIS, every sample must get a random
+            subset (the paper draws 80 of 1,203).
         random_order: Shuffle the category set.
         given_categories: Offer only these, in this order (for testing).
         num_bins: Location bins of the model.
 
     Raises:
-        InstructionError: for an invalid category set, see :func:`check_categories`.
-        ValueError: for an unknown task or split.
+        InstructionError: for an invalid category set, see :func:`check_categories`, or a size of it that cannot be
+            drawn.
+        ValueError: for an unknown task or split, or a probability out of 0..1.
     """
 
     def __init__(
@@ -48,34 +52,48 @@ class AttachInstruction(BaseTransform):
         template_split: str = 'train',
         random_categories: float = 0.0,
         min_categories: int = 1,
+        max_categories: int = MAX_CATEGORIES,
         random_order: bool = False,
         given_categories: Sequence[str] | None = None,
         num_bins: int = 1025,
     ) -> None:
         names = get_classes(categories) if isinstance(categories, str) else categories
-        self.categories = tuple(names)
         # Datasets may have more categories than one instruction takes, but each name must be usable.
-        for start in range(0, len(self.categories), 512):
-            check_categories(self.categories[start : start + 512])
+        self.categories = check_categories(names, limit=None)
         self.templates = (text,) if text else load_templates(task, template_split)
         self.task = task
         self.random_template = random_template
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
+        self.max_categories = max_categories
         self.random_order = random_order
         self.num_bins = num_bins
         self.labels = np.arange(len(self.categories))
         if given_categories is not None:
+            check_categories(given_categories, limit=None)
             missing = sorted(set(given_categories) - set(self.categories))
             if missing:
                 raise InstructionError(f'given_categories are not in categories: {missing}')
             self.labels = np.array([self.categories.index(n) for n in given_categories])
-        if not 1 <= min_categories <= len(self.labels):
-            raise InstructionError(
-                f'min_categories={min_categories} is out of 1..{len(self.labels)}'
-            )
+        self._check_sizes()
         # Fail at build time, not in a worker, if text and categories do not go together.
-        self._make(self.templates[0], self.labels[:512])
+        self._make(self.templates[0], self.labels[:max_categories])
+
+    def _check_sizes(self) -> None:
+        count, low, high = len(self.labels), self.min_categories, self.max_categories
+        if not 0 <= self.random_categories <= 1:
+            raise ValueError(
+                f'random_categories must be a probability, got {self.random_categories}'
+            )
+        if not 1 <= high <= MAX_CATEGORIES:
+            raise InstructionError(f'max_categories={high} is out of 1..{MAX_CATEGORIES}')
+        if not 1 <= low <= min(count, high):
+            raise InstructionError(f'min_categories={low} is out of 1..{min(count, high)}')
+        if count > high and self.random_categories < 1:
+            raise InstructionError(
+                f'{count} categories, but max_categories={high}: set random_categories=1.0 to draw a subset for every '
+                'sample, or given_categories to choose one'
+            )
 
     def _make(self, template: str, labels: Sequence[int]) -> Instruction:
         return Instruction.from_text(
@@ -90,7 +108,8 @@ class AttachInstruction(BaseTransform):
         labels = self.labels
         if np.random.random() < self.random_categories:
             # Uniform over sizes; the subset ignores the image, so it holds categories that are not in it.
-            size = np.random.randint(self.min_categories, len(labels) + 1)
+            largest = min(len(labels), self.max_categories)
+            size = np.random.randint(self.min_categories, largest + 1)
             labels = labels[np.sort(np.random.permutation(len(labels))[:size])]
         if self.random_order:
             labels = np.random.permutation(labels)

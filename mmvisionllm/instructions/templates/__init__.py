@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 
 import yaml
@@ -12,7 +12,7 @@ from ..tasks import get_task
 SPLITS = ('train', 'heldout')
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_templates(task: str, split: str = 'train') -> tuple[str, ...]:
     """The templates of a task.
 
