@@ -1,0 +1,188 @@
+"""Start a VisionLLM from a released mmdet Deformable DETR (paper, 3.5: stage 1).
+
+Where each weight goes:
+
+====================================  ===============================================================================
+Deformable DETR                       VisionLLM
+====================================  ===============================================================================
+``backbone.*``                        ``backbone.*``
+``neck.*`` (``ChannelMapper``)        ``neck.channel_mapper.*``
+``encoder.*``, ``decoder.*``          ``neck.encoder.*``, ``neck.decoder.*``
+``level_embed``                       ``neck.level_embed``
+``reference_points_fc.*``             ``neck.reference_points_fc.*``
+``query_embedding.weight``            ``neck.query_embedding.weight``: the first M of its (300) queries
+``bbox_head.reg_branches.*``          ``neck.bbox_head.reg_branches.*``
+``bbox_head.cls_branches.*``          ``neck.bbox_head.cls_branches.*``: one output, the mean over the classes
+====================================  ===============================================================================
+
+The queries of Deformable DETR have no order, so the first M are as good as any other M. The mean over the classes is
+the linear layer whose logit is the mean class logit: class-agnostic, and low where all classes are. The language path
+(``neck.text_encoder``, ``neck.fusions``) and the decoder (``bbox_head``) have no counterpart and keep their own
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from torch import Tensor, nn
+
+from mmdet.registry import WEIGHT_INITIALIZERS
+from mmvisionllm.utils.weights import read_weights
+
+from .language_guided_tokenizer import LanguageGuidedTokenizer
+
+OWN_PARTS = ('neck.text_encoder.', 'neck.fusions.', 'bbox_head.')
+"""What a Deformable DETR has nothing for."""
+
+_TWO_STAGE = ('memory_trans_fc.', 'memory_trans_norm.', 'pos_trans_fc.', 'pos_trans_norm.')
+_MOVED = {
+    'backbone.': 'backbone.',
+    'neck.': 'neck.channel_mapper.',
+    'encoder.': 'neck.encoder.',
+    'decoder.': 'neck.decoder.',
+    'level_embed': 'neck.level_embed',
+    'reference_points_fc.': 'neck.reference_points_fc.',
+    'query_embedding.': 'neck.query_embedding.',
+    'bbox_head.': 'neck.bbox_head.',
+}
+
+
+def convert_deformable_detr(
+    state_dict: Mapping[str, Tensor], num_queries: int
+) -> dict[str, Tensor]:
+    """Rename and cut the weights of a Deformable DETR for a VisionLLM.
+
+    Args:
+        state_dict: Weights of an mmdet 3 ``DeformableDETR``, plain or with box refinement, of any number of classes;
+            names may begin with ``module.``.
+        num_queries: M of the VisionLLM.
+
+    Returns:
+        The weights under VisionLLM's names; every one of ``state_dict`` has its place.
+
+    Raises:
+        ValueError: if it is a two-stage model, has fewer than M queries, or is no mmdet 3 Deformable DETR.
+    """
+    state = {name.removeprefix('module.'): weight for name, weight in state_dict.items()}
+    if any(name.startswith(_TWO_STAGE) for name in state):
+        raise ValueError(
+            "this is a two-stage Deformable DETR: its queries are made from the encoder's proposals, and VisionLLM "
+            'has learnt ones; use a checkpoint without two stages, plain or with box refinement'
+        )
+    if 'query_embedding.weight' not in state:
+        raise ValueError(
+            'no Deformable DETR of mmdet 3: it has no "query_embedding.weight" (mmdet 2 had other names; take a '
+            'checkpoint of the mmdet 3 model zoo)'
+        )
+    available = state['query_embedding.weight'].size(0)
+    if available < num_queries:
+        raise ValueError(
+            f'the Deformable DETR has {available} queries, the model wants num_queries={num_queries}'
+        )
+    converted = {}
+    for name, weight in state.items():
+        prefix = next((p for p in _MOVED if name.startswith(p)), None)
+        if prefix is None:
+            raise ValueError(f'no part of a Deformable DETR: {name!r}')
+        if prefix == 'query_embedding.':
+            weight = weight[:num_queries].clone()
+        elif name.startswith('bbox_head.cls_branches.'):
+            weight = weight.mean(0, keepdim=True)
+        converted[_MOVED[prefix] + name[len(prefix) :]] = weight
+    return converted
+
+
+def has_box_refine(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether a Deformable DETR, converted or not, refines boxes: its layers then have regression branches of their own."""
+    branches: dict[str, list[Tensor]] = {}
+    for name, weight in state_dict.items():
+        layer_and_name = name.partition('bbox_head.reg_branches.')[2]
+        if layer_and_name:
+            branches.setdefault(layer_and_name.partition('.')[2], []).append(weight)
+    return any(not torch.equal(same[0], other) for same in branches.values() for other in same[1:])
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class DeformableDETRWeights:
+    """Initialise a :class:`VisionLLM` from a Deformable DETR.
+
+    For use as the detector's own initialisation::
+
+        model = dict(init_cfg=dict(type='DeformableDETRWeights', checkpoint='deformable-detr_r50.pth'))
+
+    mmengine runs a module's own ``init_cfg`` before its children's initialisation, unless its type is ``Pretrained``.
+    So that the checkpoint comes last all the same, the neck is initialised here, first, and the backbone, which the
+    checkpoint covers completely, not at all; both are marked as done. The decoder follows as always.
+
+    Args:
+        checkpoint: See :func:`~mmvisionllm.utils.weights.read_weights`.
+        map_location: Device on which it is read.
+    """
+
+    def __init__(self, checkpoint: str, map_location: str = 'cpu') -> None:
+        self.checkpoint = checkpoint
+        self.map_location = map_location
+
+    def __call__(self, module: nn.Module) -> None:
+        """Initialise ``module``.
+
+        Raises:
+            TypeError: if it is no VisionLLM with a Deformable DETR neck.
+            ValueError: if the checkpoint does not fit: see :func:`convert_deformable_detr`; or one refines boxes and
+                the other does not; or weights are missing, left over, or of another shape.
+        """
+        if not isinstance(getattr(module, 'neck', None), LanguageGuidedTokenizer):
+            raise TypeError(
+                f'DeformableDETRWeights is for a detector whose neck is a LanguageGuidedTokenizer (set it as '
+                f'model.init_cfg), got {type(module).__name__}'
+            )
+        print_log(f'load Deformable DETR from: {self.checkpoint}', logger='current')
+        state = read_weights(self.checkpoint, self.map_location)
+        try:
+            converted = convert_deformable_detr(state, module.neck.num_queries)
+            self._check(module, converted)
+        except ValueError as error:
+            raise ValueError(f'{self.checkpoint}: {error}') from error
+        module.neck.init_weights()
+        module.load_state_dict(converted, strict=False)
+        module.backbone.is_init = module.neck.is_init = True
+        if hasattr(module, '_params_init_info'):
+            loaded = f'DeformableDETRWeights: load from {self.checkpoint}'
+            for part in (module.backbone, module.neck):
+                update_init_info(part, init_info=loaded)
+
+    @staticmethod
+    def _check(module: nn.Module, converted: Mapping[str, Tensor]) -> None:
+        refines = has_box_refine(converted)
+        if refines != module.neck.with_box_refine and module.neck.decoder.num_layers > 1:
+            raise ValueError(
+                f'the Deformable DETR was trained {"with" if refines else "without"} box refinement: set '
+                f'model.neck.with_box_refine={refines}'
+            )
+        wanted = {
+            name: weight.shape
+            for name, weight in module.state_dict().items()
+            if not name.startswith(OWN_PARTS)
+        }
+        # BatchNorm's counters decide nothing; old checkpoints have none.
+        wanted = {name: s for name, s in wanted.items() if not name.endswith('batches_tracked')}
+        given = {name: weight.shape for name, weight in converted.items()}
+        given = {name: s for name, s in given.items() if not name.endswith('batches_tracked')}
+        problems = [
+            *(f'{name} is missing' for name in sorted(wanted.keys() - given.keys())),
+            *(f'{name} is left over' for name in sorted(given.keys() - wanted.keys())),
+            *(
+                f'{name} is {tuple(given[name])}, the model has {tuple(shape)}'
+                for name, shape in sorted(wanted.items())
+                if name in given and given[name] != shape
+            ),
+        ]
+        if problems:
+            shown = '; '.join(problems[:8]) + ('; ...' if len(problems) > 8 else '')
+            raise ValueError(
+                f'its sizes are not those of the model ({len(problems)} differences): {shown}'
+            )

@@ -1,0 +1,91 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""Read the weights of a checkpoint, and nothing else of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier
+from mmengine.fileio import get_local_path
+from mmengine.utils import digit_version
+from torch import Tensor
+
+# What mmengine pickles beside the weights of a training checkpoint (log history, random state); none of it is needed.
+_IGNORED_OBJECTS = (
+    'builtins.getattr',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'numpy.dtype',
+    'numpy.ndarray',
+    *(
+        f'numpy.{core}.multiarray.{name}'
+        for core in ('core', '_core')
+        for name in ('scalar', '_reconstruct')
+    ),
+)
+
+
+class _Ignored:
+    """Stands in for an object that is not a weight: holds nothing and does nothing."""
+
+    def __new__(cls, *args: object) -> _Ignored:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor]:
+    """Read a checkpoint's weights without running any code that is pickled into it.
+
+    mmengine's own loader falls back to unrestricted unpickling when a checkpoint holds more than weights. Here, what
+    mmengine puts beside the weights is skipped, and anything else is refused.
+
+    Args:
+        checkpoint: Local path, URL (downloaded into torch's cache by one process per machine), or a path that one of
+            mmengine's file backends knows. Either a dict with ``state_dict`` or the weights themselves.
+        map_location: Device for the weights.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        pickle.UnpicklingError: if it holds foreign objects.
+        ValueError: if it holds no weights.
+    """
+    if checkpoint.startswith(('http://', 'https://')):
+        loaded = _load(_download(checkpoint), map_location)
+    else:
+        with get_local_path(os.path.expanduser(checkpoint)) as path:
+            loaded = _load(path, map_location)
+    state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else {}
+    if not state or not all(isinstance(weight, Tensor) for weight in state.values()):
+        raise ValueError(
+            f'{checkpoint!r} holds no weights: no "state_dict" and nothing but tensors'
+        )
+    return dict(state)
+
+
+def _load(path: str, map_location: str) -> object:
+    # Stand-ins can be named since torch 2.6; before, checkpoints with more than weights and plain values are refused.
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        return torch.load(path, map_location=map_location, weights_only=True)
+    with torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED_OBJECTS]):
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _download(url: str) -> str:
+    """Download once per machine. The names of released files end with the beginning of their hash, which is checked."""
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    path = folder / Path(urlparse(url).path).name
+    if os.environ.get('LOCAL_RANK', '0') == '0' and not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = re.search(r'-([0-9a-f]{8,})\.\w+$', path.name)
+        torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None)
+    barrier()
+    return str(path)

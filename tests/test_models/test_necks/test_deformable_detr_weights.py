@@ -1,0 +1,261 @@
+"""A Deformable DETR's weights in a VisionLLM: every key has its place, and the neck then does what the DETR did."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmvisionllm.models.necks.deformable_detr_weights import (
+    OWN_PARTS,
+    convert_deformable_detr,
+    has_box_refine,
+)
+
+TOKENIZER = str(Path(__file__).parents[3] / 'configs/_base_/tokenizers/scenes')
+DIMS, CLASSES, DETR_QUERIES = 32, 5, 9
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+
+
+def parts(refine=False, layers=2, num_queries=DETR_QUERIES):
+    """What both detectors are built from."""
+    attention = dict(embed_dims=DIMS, batch_first=True)
+    ffn = dict(embed_dims=DIMS, feedforward_channels=48, ffn_drop=0.1)
+    return dict(
+        backbone=dict(
+            type='ResNet',
+            depth=18,
+            base_channels=8,
+            out_indices=(1, 2, 3),
+            frozen_stages=1,
+            norm_cfg=dict(type='BN', requires_grad=False),
+            norm_eval=True,
+            # Never fetched: the checkpoint holds the backbone.
+            init_cfg=dict(type='Pretrained', checkpoint='no/such/backbone.pth'),
+        ),
+        mapper=dict(
+            type='ChannelMapper',
+            in_channels=[16, 32, 64],
+            kernel_size=1,
+            out_channels=DIMS,
+            act_cfg=None,
+            norm_cfg=dict(type='GN', num_groups=8),
+            num_outs=4,
+        ),
+        transformer=dict(
+            num_queries=num_queries,
+            with_box_refine=refine,
+            encoder=dict(num_layers=layers, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
+            decoder=dict(
+                num_layers=layers,
+                return_intermediate=True,
+                layer_cfg=dict(
+                    self_attn_cfg=dict(num_heads=8, dropout=0.1, **attention),
+                    cross_attn_cfg=attention,
+                    ffn_cfg=ffn,
+                ),
+                post_norm_cfg=None,
+            ),
+            positional_encoding=dict(num_feats=DIMS // 2, normalize=True, offset=-0.5),
+        ),
+        head=dict(
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True, loss_weight=2.0),
+            loss_bbox=dict(type='L1Loss', loss_weight=5.0),
+            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
+        ),
+    )
+
+
+def build_detr(two_stage=False, **kwargs):
+    """An mmdet Deformable DETR with random weights, none of them equal."""
+    p = parts(**kwargs)
+    model = MODELS.build(
+        dict(
+            type='DeformableDETR',
+            backbone=p['backbone'],
+            neck=p['mapper'],
+            as_two_stage=two_stage,
+            bbox_head=dict(
+                type='DeformableDETRHead', num_classes=CLASSES, embed_dims=DIMS, **p['head']
+            ),
+            test_cfg=dict(max_per_img=10),
+            **p['transformer'],
+        )
+    )
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def build_visionllm(checkpoint=None, text=False, **kwargs):
+    p = parts(**kwargs)
+    small = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    encoder = dict(type='TextEncoder', tokenizer=TOKENIZER, config=dict(model_type='bert', **small))
+    return MODELS.build(
+        dict(
+            type='VisionLLM',
+            backbone=p['backbone'],
+            neck=dict(
+                type='LanguageGuidedTokenizer',
+                channel_mapper=p['mapper'],
+                token_head=dict(type='ImageTokenHead', **p['head']),
+                text_encoder=encoder if text else None,
+                **p['transformer'],
+            ),
+            bbox_head=dict(
+                type='OpenEndedDecoder',
+                embed_dims=DIMS,
+                language_model=dict(
+                    type='LanguageModel',
+                    tokenizer=TOKENIZER,
+                    config=dict(model_type='llama', **small),
+                ),
+            ),
+            init_cfg=checkpoint and dict(type='DeformableDETRWeights', checkpoint=str(checkpoint)),
+        )
+    )
+
+
+def save(model, path, prefix=''):
+    state = {prefix + name: weight for name, weight in model.state_dict().items()}
+    torch.save(dict(meta=dict(epoch=50), state_dict=state), path)
+    return path
+
+
+@pytest.mark.parametrize('refine', [False, True], ids=['plain', 'refine'])
+def test_every_key_has_its_place(refine):
+    converted = convert_deformable_detr(build_detr(refine=refine).state_dict(), DETR_QUERIES)
+    model = build_visionllm(text=True, refine=refine)
+    result = model.load_state_dict(converted, strict=False)
+    assert result.unexpected_keys == []
+    assert result.missing_keys
+    assert [key for key in result.missing_keys if not key.startswith(OWN_PARTS)] == []
+    assert has_box_refine(converted) is refine
+
+
+@pytest.mark.parametrize('refine', [False, True], ids=['plain', 'refine'])
+def test_neck_equals_the_detr(refine, tmp_path):
+    detr = build_detr(refine=refine)
+    model = build_visionllm(save(detr, tmp_path / 'detr.pth', 'module.'), refine=refine)
+    model.init_weights()
+    model.eval()
+    images = torch.randn(2, 3, 64, 96)
+    shapes = ((64, 96), (48, 80))  # the second is padded
+    samples = [
+        DetDataSample(metainfo=dict(img_shape=shape, batch_input_shape=(64, 96))) for shape in shapes
+    ]
+    with torch.no_grad():
+        scores, boxes = detr(images, samples, mode='tensor')
+        tokens = model.neck(model.extract_feat(images), ['', ''], samples)
+    assert boxes[-1, ..., :2].std() > 0.01  # the random model places its queries apart
+    torch.testing.assert_close(tokens.locations, boxes[-1, ..., :2])
+    torch.testing.assert_close(tokens.objectness, scores[-1].mean(-1))
+
+
+def test_cuts_queries_and_averages_classes():
+    state = build_detr().state_dict()
+    converted = convert_deformable_detr(state, 4)
+    queries = converted['neck.query_embedding.weight']
+    torch.testing.assert_close(queries, state['query_embedding.weight'][:4])
+    weight = converted['neck.bbox_head.cls_branches.1.weight']
+    torch.testing.assert_close(
+        weight[0], state['bbox_head.cls_branches.1.weight'].sum(0) / CLASSES
+    )
+    assert converted['neck.bbox_head.cls_branches.1.bias'].shape == (1,)
+
+
+def test_initializer_comes_after_the_children_and_leaves_the_rest(tmp_path):
+    detr = build_detr()
+    model = build_visionllm(save(detr, tmp_path / 'detr.pth'), text=True, num_queries=4)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.init_weights()
+    after = model.state_dict()
+    for name, weight in convert_deformable_detr(detr.state_dict(), 4).items():
+        torch.testing.assert_close(after[name], weight, msg=name)
+    language = [name for name in before if name.startswith(('neck.text_encoder.', 'neck.fusions.'))]
+    assert language
+    for name in language:
+        torch.testing.assert_close(after[name], before[name], msg=name)
+    assert model.bbox_head.is_init and model.backbone.is_init and model.neck.is_init
+
+
+@pytest.mark.parametrize('variant', ['deformable-detr', 'deformable-detr-refine'])
+def test_released_r50_fits_the_paper_config_by_name_and_shape(variant):
+    name = f'mmdet::deformable_detr/{variant}_r50_16xb2-50e_coco.py'
+    detr_cfg = get_config(name).model
+    with torch.device('meta'):
+        detr = MODELS.build(detr_cfg)
+    converted = convert_deformable_detr(detr.state_dict(), 100)
+    cfg = get_config(name).model
+    neck = dict(
+        type='LanguageGuidedTokenizer',
+        num_queries=100,
+        channel_mapper=cfg.neck,
+        encoder=cfg.encoder,
+        decoder=cfg.decoder,
+        with_box_refine=cfg.with_box_refine,
+        token_head=dict(
+            type='ImageTokenHead', loss_cls=dict(type='FocalLoss', use_sigmoid=True)
+        ),
+    )
+    with torch.device('meta'):
+        backbone, neck = MODELS.build(cfg.backbone), MODELS.build(neck)
+    wanted = {f'backbone.{k}': v.shape for k, v in backbone.state_dict().items()}
+    wanted |= {f'neck.{k}': v.shape for k, v in neck.state_dict().items()}
+    assert {k: v.shape for k, v in converted.items()} == wanted
+
+
+def test_two_stage_is_refused():
+    state = build_detr(refine=True, two_stage=True).state_dict()
+    with pytest.raises(ValueError, match='two-stage'):
+        convert_deformable_detr(state, 4)
+
+
+def test_foreign_weights_are_refused():
+    with pytest.raises(ValueError, match='no Deformable DETR of mmdet 3'):
+        convert_deformable_detr({'fc.weight': torch.zeros(2, 2)}, 4)
+    state = build_detr().state_dict()
+    with pytest.raises(ValueError, match="no part of a Deformable DETR: 'mask_head.weight'"):
+        convert_deformable_detr({**state, 'mask_head.weight': torch.zeros(1)}, 4)
+
+
+def test_too_few_queries_are_refused():
+    with pytest.raises(ValueError, match='9 queries.*num_queries=10'):
+        convert_deformable_detr(build_detr().state_dict(), 10)
+
+
+@pytest.mark.parametrize('refine', [False, True])
+def test_box_refinement_must_agree(refine, tmp_path):
+    path = save(build_detr(refine=refine), tmp_path / 'detr.pth')
+    model = build_visionllm(path, refine=not refine)
+    with pytest.raises(ValueError, match=f'set model.neck.with_box_refine={refine}'):
+        model.init_weights()
+
+
+def test_other_sizes_are_refused(tmp_path):
+    path = save(build_detr(layers=3), tmp_path / 'detr.pth')
+    with pytest.raises(ValueError, match=r'neck.bbox_head.cls_branches.2.bias is left over'):
+        build_visionllm(path).init_weights()
+    path = save(build_detr(), path)
+    with pytest.raises(ValueError, match=r'neck.bbox_head.cls_branches.2.bias is missing'):
+        build_visionllm(path, layers=3).init_weights()
+    state = build_detr().state_dict()
+    state['level_embed'] = torch.zeros(4, 64)
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r'level_embed is \(4, 64\), the model has \(4, 32\)'):
+        build_visionllm(path).init_weights()
+
+
+def test_initializer_is_for_visionllm_only(tmp_path):
+    detr = build_detr()
+    detr.init_cfg = dict(type='DeformableDETRWeights', checkpoint=str(tmp_path / 'x.pth'))
+    with pytest.raises(TypeError, match='LanguageGuidedTokenizer'):
+        detr.init_weights()
