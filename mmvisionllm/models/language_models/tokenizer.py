@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from tokenizers import normalizers, pre_tokenizers
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
 
 from mmvisionllm.instructions import Vocabulary
@@ -29,6 +30,27 @@ def resolve_pretrained(name_or_path: str, what: str) -> str:
     return name_or_path
 
 
+def keep_added_tokens_glued(hf: PreTrainedTokenizerBase) -> None:
+    """Stop LLaMA-like tokenizers from putting a space behind every added token.
+
+    Sentencepiece marks the beginning of a text by a space. Tokenizers in ``legacy`` mode, as LLaMA and Alpaca were
+    released, do so behind every added token too: ``<c0>,"car"`` would come back as ``<c0> ,"car"``, one token longer.
+    """
+    backend = getattr(hf, 'backend_tokenizer', None)
+    if backend is None:
+        return
+    pre = backend.pre_tokenizer
+    if isinstance(pre, pre_tokenizers.Metaspace) and pre.prepend_scheme == 'always':
+        pre.prepend_scheme = 'first'
+        backend.pre_tokenizer = pre
+    # The same in the older spelling: no pre-tokenizer, and a normalizer that prepends and replaces.
+    parts = backend.normalizer
+    if pre is None and isinstance(parts, normalizers.Sequence) and len(parts) == 2:
+        if isinstance(parts[0], normalizers.Prepend) and isinstance(parts[1], normalizers.Replace):
+            backend.normalizer = None
+            backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
+
+
 class InstructionTokenizer:
     """Text <-> token ids, with the added tokens behind the tokenizer's own ids.
 
@@ -46,6 +68,7 @@ class InstructionTokenizer:
         self.hf: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
         self.vocabulary = vocabulary
         self.base_size = len(self.hf)
+        keep_added_tokens_glued(self.hf)
         added = [AddedToken(t, normalized=False, special=False) for t in vocabulary.tokens]
         count = self.hf.add_tokens(added)
         ids = self.hf.convert_tokens_to_ids(list(vocabulary.tokens))
@@ -53,9 +76,18 @@ class InstructionTokenizer:
             raise ValueError(
                 f'tokenizer {name_or_path!r} already knows some of the VisionLLM tokens; use the original tokenizer'
             )
+        self._check_split()
         self.bos_id = self._first(self.hf.bos_token_id, self.hf.cls_token_id)
         self.eos_id = self._first(self.hf.eos_token_id, self.hf.sep_token_id)
         self.image_id = self.token_id('<image>')
+
+    def _check_split(self) -> None:
+        tokens = ('<p-1>', '<p1>', '<c0>', '<c1>', '<cls>', '<image>')
+        found = [i for i in self.encode(f'a{"b".join(tokens)}.') if i >= self.base_size]
+        if found != [self.token_id(token) for token in tokens]:
+            raise ValueError(
+                f'{type(self.hf).__name__} splits the added tokens; use a tokenizer that keeps them whole'
+            )
 
     @staticmethod
     def _first(*ids: int | None) -> int | None:
