@@ -44,11 +44,11 @@ def keep_added_tokens_glued(hf: PreTrainedTokenizerBase) -> None:
         pre.prepend_scheme = 'first'
         backend.pre_tokenizer = pre
     # The same in the older spelling: no pre-tokenizer, and a normalizer that prepends and replaces.
-    parts = backend.normalizer
-    if pre is None and isinstance(parts, normalizers.Sequence) and len(parts) == 2:
-        if isinstance(parts[0], normalizers.Prepend) and isinstance(parts[1], normalizers.Replace):
-            backend.normalizer = None
-            backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
+    steps = backend.normalizer
+    steps = list(steps) if isinstance(steps, normalizers.Sequence) else []
+    if pre is None and [type(s) for s in steps] == [normalizers.Prepend, normalizers.Replace]:
+        backend.normalizer = None
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
 
 
 class InstructionTokenizer:
