@@ -74,6 +74,8 @@ class LanguageGuidedTokenizer(BaseModule):
         self.positional_encoding.update(positional_encoding or {})
         num_layers = decoder['num_layers']
         self._init_layers()
+        # mmdet leaves this uninitialised until `init_weights`, which an inferencer without weights never calls.
+        nn.init.normal_(self.level_embed)
         token_head = copy.deepcopy(dict(token_head))
         token_head.update(
             embed_dims=self.embed_dims,
