@@ -69,3 +69,13 @@ def test_labels_and_names_agree_in_data_samples(inferencer, config, scenes):
 def test_config_comes_from_the_checkpoint(weights, scenes):
     inferencer = DetInferencer(weights=weights, device='cpu', show_progress=False)
     assert len(inferencer(str(scenes / '0.png'))['predictions'][0]['labels']) == 100
+
+
+def test_no_weight_is_left_uninitialised(config):
+    """Without a checkpoint nothing calls `init_weights`; memory as it was found would give NaN."""
+    states = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        states.append(DetInferencer(config, device='cpu').model.state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name

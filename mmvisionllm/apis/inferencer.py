@@ -1,0 +1,251 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""mmdet's inferencer, steered by an instruction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from torch import nn
+
+from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import InferencerLoader
+from mmdet.structures import DetDataSample
+from mmdet.utils import ConfigType
+from mmvisionllm.instructions import Instruction, InstructionError, load_templates
+from mmvisionllm.models import VisionLLM
+
+from .image_loading import CheckedLoader
+
+Image = str | os.PathLike | np.ndarray
+
+
+class VisionLLMInferencer(DetInferencer):
+    """Detect what an instruction asks for::
+
+        inferencer = VisionLLMInferencer('configs/visionllm/visionllm_tiny_scenes.py', 'iter_1000.pth')
+        inferencer('a.png')                                    # the config's own instruction
+        inferencer('a.png', categories=['star', 'heart'])      # the task's first template with these
+        inferencer('a.png', instruction='Where in <image> are <class>?', categories=['star'])
+        inferencer('a.png', instruction='Mark each {"red star": <c0>} in <image>')
+
+    An instruction holds for the call it is given to, and for nothing else.
+
+    Args:
+        model: Path of a config, or the name of a model in this package's metafile, or a config.
+        weights: Checkpoint. Without one the model keeps random weights.
+        device: Defaults to what mmengine finds.
+        scope: mmengine scope.
+        palette: Colours of the drawing, see :class:`mmdet.apis.DetInferencer`.
+        show_progress: Show a progress bar.
+
+    Raises:
+        TypeError: if the config's model is no VisionLLM.
+        ValueError: if the checkpoint lacks trained weights of the model, or has them in other shapes.
+    """
+
+    preprocess_kwargs: set = {'instruction'}
+
+    def __call__(
+        self,
+        inputs: Image | Sequence[Image],
+        instruction: str | Instruction | None = None,
+        categories: Sequence[str] | None = None,
+        task: str = 'detection',
+        batch_size: int = 1,
+        return_vis: bool = True,
+        **kwargs: Any,
+    ) -> dict[str, list]:
+        """Detect and draw.
+
+        Args:
+            inputs: Image, folder of images, or list of images. An image is a path, a URL or an array (H, W, 3) of uint8
+                in OpenCV's order (blue, green, red).
+            instruction: A text with ``<image>`` in it, and with ``<class>`` or a mapping such as
+                ``{"star": <c0>, "heart": <c1>}`` or ``categories`` beside it; see :meth:`Instruction.from_text`.
+                Defaults to the task's first template if there are ``categories``, else to the config's own.
+            categories: Names of what to detect.
+            task: Name of the task.
+            batch_size: Images that go through the model together.
+            return_vis: Draw, also if there is no ``out_dir``.
+            kwargs: As in mmdet: ``out_dir``, ``pred_score_thr``, ``show``, ``draw_pred``, ``no_save_vis``,
+                ``no_save_pred``, ``return_datasamples``, ``print_result``, ``wait_time``.
+
+        Returns:
+            ``predictions``, per image ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``, ``labels``,
+            ``label_names`` (one per box), ``instruction`` (the whole text), ``categories`` (its category set) and
+            ``img_path`` (None for arrays). Labels are indices in ``categories``; for the config's own instruction
+            they are the data set's.
+            ``visualization``, per image a picture (H, W, 3), red, green, blue.
+
+        Raises:
+            InstructionError, FormatError: if no model could follow the instruction.
+            ImageReadError: if an image cannot be read.
+        """
+        if kwargs.get('texts') is not None:
+            raise TypeError('VisionLLM takes instruction=... and categories=[...], not texts=...')
+        return super().__call__(
+            inputs,
+            batch_size=batch_size,
+            return_vis=return_vis,
+            instruction=self.make_instruction(instruction, categories, task),
+            **kwargs,
+        )
+
+    def make_instruction(
+        self,
+        instruction: str | Instruction | None = None,
+        categories: Sequence[str] | None = None,
+        task: str = 'detection',
+    ) -> Instruction | None:
+        """The instruction of a call, see :meth:`__call__`; None for the config's own.
+
+        Raises:
+            InstructionError, FormatError: if no model could follow it.
+        """
+        if isinstance(instruction, Instruction):
+            if categories is not None:
+                raise InstructionError(
+                    'this instruction has its own categories; leave out categories=...'
+                )
+            return instruction
+        if instruction is None:
+            if categories is None:
+                return None
+            instruction = load_templates(task)[0]
+        num_bins = self.model.bbox_head.vocabulary.num_bins
+        return Instruction.from_text(instruction, categories, task=task, num_bins=num_bins)
+
+    def preprocess(
+        self,
+        inputs: list,
+        batch_size: int = 1,
+        instruction: Instruction | None = None,
+        **kwargs: Any,
+    ) -> Iterator[tuple]:
+        """mmdet's batches, every sample with the call's instruction."""
+        for images, data in super().preprocess(inputs, batch_size, **kwargs):
+            if instruction is not None:
+                for sample in data['data_samples']:
+                    sample.instruction = instruction
+            yield images, data
+
+    def visualize(
+        self, inputs: Sequence[str | np.ndarray], preds: list[DetDataSample], **kwargs: Any
+    ) -> list[np.ndarray] | None:
+        """Draw a batch, with the names of its instruction."""
+        # mmdet draws arrays as they come; what the model reads as blue, green, red is turned here.
+        inputs = [x[..., ::-1] if isinstance(x, np.ndarray) else x for x in inputs]
+        if self.visualizer is None:
+            return super().visualize(inputs, preds, **kwargs)
+        with self._names_of(self.model.instructions(preds)[0]):
+            return super().visualize(inputs, preds, **kwargs)
+
+    @contextmanager
+    def _names_of(self, instruction: Instruction) -> Iterator[None]:
+        """Lend the visualizer the instruction's names, and colours enough for them."""
+        meta = self.visualizer.dataset_meta
+        number = max(instruction.label_ids, default=-1) + 1
+        names = [''] * number
+        for label, name in zip(instruction.label_ids, instruction.categories):
+            names[label] = name
+        palette = meta.get('palette', 'random')
+        if isinstance(palette, list) and len(palette) < number:
+            palette = 'random'
+        self.visualizer.dataset_meta = dict(meta, classes=tuple(names), palette=palette)
+        try:
+            yield
+        finally:
+            self.visualizer.dataset_meta = meta
+
+    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
+        """mmdet's plain dict, with names and instruction; written to ``<pred_out_dir>/preds`` if that is given."""
+        result = super().pred2dict(data_sample)
+        instruction = self.model.instructions([data_sample])[0]
+        img_path = data_sample.get('img_path')
+        result.update(
+            label_names=list(data_sample.pred_instances.label_names),
+            categories=list(instruction.categories),
+            instruction=instruction.text,
+            img_path=img_path,
+        )
+        if pred_out_dir:
+            if img_path:
+                name = Path(img_path).stem
+            else:
+                name = str(self.num_predicted_imgs)
+                self.num_predicted_imgs += 1
+            mmengine.dump(result, os.path.join(pred_out_dir, 'preds', f'{name}.json'))
+        return result
+
+    def _inputs_to_list(self, inputs: Image | Sequence[Image]) -> list:
+        """Like mmdet's, with path objects; a folder without images is refused."""
+        if isinstance(inputs, os.PathLike):
+            inputs = os.fspath(inputs)
+        found = super()._inputs_to_list(inputs)
+        if not found:
+            where = f'in the folder {inputs}' if isinstance(inputs, str) else 'given'
+            raise ValueError(f'no images {where}')
+        return [os.fspath(x) if isinstance(x, os.PathLike) else x for x in found]
+
+    def _init_pipeline(self, cfg: ConfigType) -> Compose:
+        pipeline = super()._init_pipeline(cfg)
+        pipeline.transforms = [
+            CheckedLoader(t) if isinstance(t, InferencerLoader) else t for t in pipeline.transforms
+        ]
+        return pipeline
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: dict | None, cfg: ConfigType
+    ) -> None:
+        if not isinstance(model, VisionLLM):
+            raise TypeError(
+                f'{type(self).__name__} needs a config whose model is a VisionLLM, got {type(model).__name__}; '
+                'use DetInferencer of mmdet for others'
+            )
+        if checkpoint is not None:
+            check_weights(model, checkpoint.get('state_dict', checkpoint))
+        super()._load_weights_to_model(model, checkpoint, cfg)
+
+    def _load_model_from_metafile(self, model: str) -> tuple[Config, str | None]:
+        """Look a model up by name in this package's metafile (mmdet would search its own)."""
+        root = self._get_repo_or_mim_dir('mmvisionllm')
+        entries = {entry['Name']: entry for entry in self._get_models_from_metafile(root)}
+        name = model.removesuffix('.py')
+        if name not in entries:
+            known = ', '.join(sorted(entries))
+            raise FileNotFoundError(
+                f'{model} is neither a config file nor a model of mmvisionllm ({known})'
+            )
+        config = os.path.join(root, entries[name]['Config'])
+        return Config.fromfile(config), entries[name].get('Weights')
+
+
+def check_weights(model: nn.Module, state_dict: dict[str, Any]) -> None:
+    """Refuse a checkpoint that would leave trained parts of the model at random.
+
+    mmengine only warns of them. Frozen parts may be missing: they come from their own files.
+
+    Raises:
+        ValueError: if a trained parameter is missing or has another shape.
+    """
+    shapes = {key.removeprefix('module.'): value.shape for key, value in state_dict.items()}
+    wrong = [
+        f'{name} {tuple(shapes[name])} instead of {tuple(parameter.shape)}'
+        if name in shapes
+        else f'{name} is missing'
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and shapes.get(name) != parameter.shape
+    ]
+    if wrong:
+        shown = '; '.join(wrong[:3]) + ('; ...' if len(wrong) > 3 else '')
+        raise ValueError(
+            f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}'
+        )
