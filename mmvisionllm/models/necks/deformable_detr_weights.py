@@ -97,7 +97,7 @@ def convert_deformable_detr(
 
 
 def has_box_refine(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether a Deformable DETR, converted or not, refines boxes: its layers then have regression branches of their own."""
+    """Whether a Deformable DETR, converted or not, refines boxes: each layer then has its own regression branch."""
     branches: dict[str, list[Tensor]] = {}
     for name, weight in state_dict.items():
         layer_and_name = name.partition('bbox_head.reg_branches.')[2]

@@ -1,0 +1,84 @@
+# COCO 2017 detection, each sample with an instruction; images as for mmdet's Deformable DETR.
+dataset_type = 'CocoDataset'
+data_root = 'data/coco/'
+backend_args = None
+
+# Shorter side 480 to 800 in steps of 32, longer side up to 1333: Deformable DETR's multi-scale training.
+scales = [(side, 1333) for side in range(480, 801, 32)]
+train_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=backend_args),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandomChoice',
+        transforms=[
+            [dict(type='RandomChoiceResize', scales=scales, keep_ratio=True)],
+            [
+                # 4200 = 600 x 7: no image of COCO is longer than seven times its width.
+                dict(
+                    type='RandomChoiceResize',
+                    scales=[(400, 4200), (500, 4200), (600, 4200)],
+                    keep_ratio=True),
+                dict(
+                    type='RandomCrop',
+                    crop_type='absolute_range',
+                    crop_size=(384, 600),
+                    allow_negative_crop=True),
+                dict(type='RandomChoiceResize', scales=scales, keep_ratio=True),
+            ],
+        ]),
+    dict(type='PackDetInputs'),
+    # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
+    dict(
+        type='AttachInstruction',
+        categories='coco',
+        random_template=True,
+        random_categories=0.5,  # every other sample sees all 80, as in testing; the paper gives no number
+        random_order=True),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=backend_args),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(type='AttachInstruction', categories='coco'),
+]
+
+train_dataloader = dict(
+    batch_size=1,  # paper: 1 image per GPU
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        filter_cfg=dict(filter_empty_gt=False),  # as Deformable DETR: images without objects teach objectness
+        pipeline=train_pipeline,
+        backend_args=backend_args))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+        backend_args=backend_args))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='CocoMetric',
+    ann_file=data_root + 'annotations/instances_val2017.json',
+    metric='bbox',
+    format_only=False,
+    backend_args=backend_args)
+test_evaluator = val_evaluator
