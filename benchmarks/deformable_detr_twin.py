@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 
 def deformable_detr_twin(cfg: Config) -> Config:
@@ -40,9 +40,14 @@ def deformable_detr_twin(cfg: Config) -> Config:
         train_cfg=train_cfg,
         test_cfg=dict(max_per_img=model.bbox_head.max_per_img),
     )
-    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
-    for loader in loaders:
-        loader.dataset.pipeline = [
-            t for t in loader.dataset.pipeline if t['type'] != 'AttachInstruction'
-        ]
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        dataset = innermost(loader.dataset)
+        dataset.pipeline = [t for t in dataset.pipeline if t['type'] != 'AttachInstruction']
     return cfg
+
+
+def innermost(dataset: ConfigDict) -> ConfigDict:
+    """The dataset inside of wrappers."""
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset

@@ -3,7 +3,7 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/models/visionllm_tiny.py']
 
 model = dict(_delete_=True, type='LanguagePretraining', bbox_head={{_base_.model.bbox_head}})
 
-max_iters = 300
+max_iters = 190
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -16,8 +16,8 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2, betas=(0.9, 0.98)),
     clip_grad=dict(max_norm=1.0, norm_type=2))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=30, end=max_iters, eta_min=1e-5),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=110, end=max_iters, eta_min=1e-5),
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=max_iters))

@@ -20,7 +20,7 @@ class SceneText:
 
     Args:
         instruction: A detection instruction with a random template, category subset and order.
-        names: Categories of the scene's n objects, the words that stand for image tokens.
+        names: Categories of n objects, the words that stand for image tokens.
         boxes: (n, 4) their boxes (cx, cy, w, h), normalised.
         texts: Captions, questions with answers, referring expressions and formats, for next-token prediction.
     """
@@ -39,14 +39,18 @@ class SceneTextDataset(Dataset):
         length: Number of samples.
         seed: Seed of everything random.
         num_bins: Location bins of the model.
+        num_objects: Objects per sample.
     """
 
     metainfo = dict(classes=CATEGORIES)
 
-    def __init__(self, length: int = 100_000, seed: int = 0, num_bins: int = 1025) -> None:
+    def __init__(
+        self, length: int = 100_000, seed: int = 0, num_bins: int = 1025, num_objects: int = 16
+    ) -> None:
         self.length = length
         self.seed = seed
         self.num_bins = num_bins
+        self.num_objects = num_objects
 
     def __len__(self) -> int:
         return self.length
@@ -66,8 +70,9 @@ class SceneTextDataset(Dataset):
         texts += [e.text for e in referring_expressions(scene, rng)[:1]]
         output_format = instruction.output_format
         texts += [f'{output_format.describe()} {"".join(output_format.queries)}']
-        corners = np.array([o.box for o in scene.objects], np.float32).reshape(-1, 2, 2)
-        corners /= scene.image_size
-        boxes = np.concatenate([corners.mean(1), corners[:, 1] - corners[:, 0]], 1)
-        names = tuple(o.category for o in scene.objects)
+        # More objects than a scene holds, drawn freely: each is one more lookup for the same instruction.
+        names = tuple(CATEGORIES[i] for i in rng.integers(len(CATEGORIES), size=self.num_objects))
+        extents = np.exp(rng.uniform(np.log(0.05), np.log(0.9), (self.num_objects, 2)))
+        centres = extents / 2 + rng.random((self.num_objects, 2)) * (1 - extents)
+        boxes = np.concatenate([centres, extents], 1).astype(np.float32)
         return dict(sample=SceneText(instruction, names, boxes, tuple(texts)))

@@ -91,7 +91,10 @@ model = dict(
                 num_hidden_layers=4,
                 num_attention_heads=8,
                 num_key_value_heads=8,
+                initializer_range=0.06,  # 1 / sqrt(hidden_size): with the usual 0.02, attention stays flat for long
                 max_position_embeddings=2048)),
+        # Learnt in tens of iterations from scratch; 'vocabulary' needs over a thousand (docs/decisions.md).
+        class_logits='contextual',
         loss=dict(
             class_weight=2.0,
             location_weight=1.0,

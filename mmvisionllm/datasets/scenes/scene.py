@@ -11,12 +11,15 @@ from .palette import COLOUR_NAMES, TEXTURES, jittered
 from .shapes import CATEGORIES, MAX_ROTATION, outline
 
 #: Object size (longer side) over image side: smallest and largest; drawn log-uniformly.
-SIZE_RANGE = (0.15, 0.5)
+SIZE_RANGE = (0.18, 0.5)
 #: Below / above these an object is called small / large; in between it has no size word.
 SMALL_BELOW, LARGE_ABOVE = 0.21, 0.34
 #: An object must keep this part of its area in view (a small one more, to stay recognisable), and
 #: fill this part of the image.
-MIN_VISIBLE, MIN_VISIBLE_SMALL, MIN_PIXELS = 0.6, 0.8, 0.003
+MIN_VISIBLE, MIN_VISIBLE_SMALL, MIN_PIXELS = 0.7, 0.85, 0.003
+#: Share of objects with a texture, with an outline drawn at random, and of images with a busy background: enough that
+#: shape alone tells the category, little enough that a small model learns it in minutes.
+TEXTURED, OUTLINED, BUSY = 0.25, 0.2, 0.25
 BACKGROUNDS = ('plain', 'gradient', 'grainy', 'cluttered')
 _SUBPIXEL_BITS = 4
 _PLACING_TRIES = 12
@@ -97,7 +100,8 @@ def _pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
 def _random_background(rng: np.random.Generator) -> Background:
     # Muted mid-tones, so that every named colour, black and white included, stands out.
     shades = rng.integers(95, 191, 2)[:, None] + rng.integers(-16, 17, (2, 3))
-    return Background(_pick(rng, BACKGROUNDS), tuple(shades[0].tolist()), tuple(shades[1].tolist()),
+    kind = _pick(rng, BACKGROUNDS[2:] if rng.random() < BUSY else BACKGROUNDS[:2])
+    return Background(kind, tuple(shades[0].tolist()), tuple(shades[1].tolist()),
                       int(rng.integers(1 << 31)))
 
 
@@ -108,9 +112,9 @@ def _draw_object(rng: np.random.Generator, image_size: int, category: str) -> Sc
     x, y = rng.uniform(inset, image_size - inset, 2).tolist()
     limit = MAX_ROTATION[category]
     aspect, rotation, angle, edge, plain = rng.random(5).tolist()
-    texture = 'plain' if plain < 0.4 else _pick(rng, TEXTURES[1:])
+    texture = 'plain' if plain >= TEXTURED else _pick(rng, TEXTURES[1:])
     return SceneObject(category, '', texture, size, (x, y), 0.87 + 0.28 * aspect,
-                       (2 * rotation - 1) * limit, edge < 0.35, (0, 0, 0), (0, 0, 0),
+                       (2 * rotation - 1) * limit, edge < OUTLINED, (0, 0, 0), (0, 0, 0),
                        angle * np.pi)
 
 

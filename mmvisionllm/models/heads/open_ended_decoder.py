@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType
@@ -41,12 +41,16 @@ class OpenEndedDecoder(BaseModule):
     Args:
         language_model: :class:`LanguageModel`.
         embed_dims: Channels of the image tokens.
+        class_logits: What a class token is scored by. ``'vocabulary'``: its output embedding, as any token of an LLM.
+            ``'contextual'``: that plus a projection of the class token's own hidden state in the instruction, where it
+            stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
+            the instruction's directly, so that a decoder trained from scratch need not learn to copy them first.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
         detach_location: Keep box losses from moving the token's location.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
-        ValueError: for an unknown ``decode_mode``.
+        ValueError: for an unknown ``class_logits`` or ``decode_mode``.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class OpenEndedDecoder(BaseModule):
         language_model: ConfigType,
         embed_dims: int = 256,
         loss: OptConfigType = None,
+        class_logits: str = 'vocabulary',
         decode_mode: str = 'expectation',
         detach_location: bool = True,
         max_per_img: int = 100,
@@ -62,11 +67,20 @@ class OpenEndedDecoder(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if decode_mode not in ('expectation', 'argmax'):
             raise ValueError(f"decode_mode must be 'expectation' or 'argmax', got {decode_mode!r}")
+        if class_logits not in ('vocabulary', 'contextual'):
+            raise ValueError(
+                f"class_logits must be 'vocabulary' or 'contextual', got {class_logits!r}"
+            )
         self.language_model = MODELS.build(language_model)
         self.vocabulary = self.language_model.vocabulary
         self.projector = TokenProjector(
             embed_dims, self.language_model.hidden_size, self.language_model.added.std
         )
+        self.class_projection = None
+        if class_logits == 'contextual':
+            size = self.language_model.hidden_size
+            self.class_projection = nn.Linear(size, size, bias=False)
+            nn.init.eye_(self.class_projection.weight)
         self.criterion = MODELS.build(
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
@@ -101,6 +115,7 @@ class OpenEndedDecoder(BaseModule):
         objects: Tensor,
         locations: Tensor,
         instructions: Sequence[Instruction],
+        classes_only: bool = False,
     ) -> DecodedSet:
         """Run the language model on tokens that are already in its space.
 
@@ -109,6 +124,8 @@ class OpenEndedDecoder(BaseModule):
             objects: (B, P, D) tokens to answer for.
             locations: (B, P, 2) their locations, normalised.
             instructions: B instructions that ask for the same output format.
+            classes_only: Ask for classes alone; there are no points then (N = 0). An object's queries see only those
+                before them, so that the classes are the same.
 
         Raises:
             ValueError: if the instructions ask for different formats.
@@ -119,30 +136,51 @@ class OpenEndedDecoder(BaseModule):
                 f'one batch, one output format: got {sorted(f.describe() for f in formats)}'
             )
         queries = next(iter(formats)).queries
+        queries = queries[:1] if classes_only else queries
         batch, num_objects, _ = objects.shape
-        embeddings, layout = embed_prefix(self.language_model, instructions, image)
+        prefix = embed_prefix(self.language_model, instructions, image)
+        layout = prefix.layout
         layout.num_objects, layout.object_size = num_objects, len(queries)
         rows = [self.vocabulary.index(token) for token in queries]
         formats_in = self.language_model.added.input[rows]
         own = objects[:, :, None] + formats_in.to(objects.dtype)
-        sequence = torch.cat([embeddings, own.flatten(1, 2).to(embeddings.dtype)], 1)
+        sequence = torch.cat(
+            [prefix.embeddings, own.flatten(1, 2).to(prefix.embeddings.dtype)], 1
+        )
         hidden = self.language_model(sequence, layout)
+        index = prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1))
+        contexts = hidden.gather(1, index)
         hidden = hidden[:, layout.prefix_length :].unflatten(1, (num_objects, len(queries)))
         point_logits = self.language_model.added_logits(
             hidden[:, :, 1:], self.vocabulary.location_slice
         )
         return DecodedSet(
-            self._class_logits(hidden[:, :, 0], instructions),
-            point_logits.unflatten(2, (-1, 2)),
+            self.score_classes(hidden[:, :, 0], contexts, instructions),
+            point_logits.unflatten(2, (len(queries) // 2, 2)),
             locations,
         )
 
-    def _class_logits(self, hidden: Tensor, instructions: Sequence[Instruction]) -> Tensor:
-        counts = torch.tensor([len(i.categories) for i in instructions], device=hidden.device)
-        largest = int(counts.max())
+    def score_classes(
+        self, hidden: Tensor, contexts: Tensor, instructions: Sequence[Instruction]
+    ) -> Tensor:
+        """Score class queries against the category set.
+
+        Args:
+            hidden: (B, M, D) hidden states of the class queries.
+            contexts: (B, C, D) hidden states of the class tokens in the instructions.
+            instructions: B instructions of at most C categories.
+
+        Returns:
+            (B, M, C + 1), ``<none>`` last, -inf for the categories an instruction does not have.
+        """
+        largest = contexts.size(1)
         start = self.vocabulary.class_slice.start
         rows = [*range(start, start + largest), self.vocabulary.none_index]
         logits = self.language_model.added_logits(hidden, torch.tensor(rows, device=hidden.device))
+        if self.class_projection is not None:
+            meaning = self.class_projection(contexts.float()) * contexts.size(-1) ** -0.5
+            logits = logits + nn.functional.pad(hidden.float() @ meaning.transpose(1, 2), (0, 1))
+        counts = torch.tensor([len(i.categories) for i in instructions], device=hidden.device)
         column = torch.arange(largest + 1, device=hidden.device)
         absent = (column >= counts[:, None]) & (column < largest)
         return logits.masked_fill(absent[:, None], float('-inf'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,26 +13,41 @@ from mmvisionllm.instructions import Instruction
 from ..language_models import LanguageModel, SharedPrefixLayout
 
 
+@dataclass
+class Prefix:
+    """The part of a sequence that all objects share.
+
+    Args:
+        embeddings: (B, L, D), padded on the right.
+        layout: Of a sequence without objects.
+        class_positions: (B, C) where the class tokens of an instruction's category set stand; 0 beyond its own.
+    """
+
+    embeddings: Tensor
+    layout: SharedPrefixLayout
+    class_positions: Tensor
+
+
 def embed_prefix(
     language_model: LanguageModel, instructions: Sequence[Instruction], image: Tensor
-) -> tuple[Tensor, SharedPrefixLayout]:
+) -> Prefix:
     """Embed the instructions with the image tokens in the place of ``<image>``.
 
     Args:
         language_model: For its tokenizer and embeddings.
         instructions: B instructions.
         image: (B, M, D) image tokens in the language model's space.
-
-    Returns:
-        (B, L, D) embeddings, padded on the right, and the layout of a sequence without objects.
     """
     tokenizer = language_model.tokenizer
     num_tokens = image.size(1)
-    rows = []
+    first_class = tokenizer.token_id('<c0>')
+    rows, positions = [], []
     for instruction in instructions:
         ids = tokenizer.encode(instruction.text, bos=True)
         where = ids.index(tokenizer.image_id)
-        rows.append(ids[:where] + [tokenizer.image_id] * num_tokens + ids[where + 1 :])
+        row = ids[:where] + [tokenizer.image_id] * num_tokens + ids[where + 1 :]
+        rows.append(row)
+        positions.append([row.index(first_class + c) for c in range(len(instruction.categories))])
     length = max(map(len, rows))
     padded = [row + [0] * (length - len(row)) for row in rows]
     ids = torch.tensor(padded, device=image.device)
@@ -40,4 +56,10 @@ def embed_prefix(
     is_image = (ids == tokenizer.image_id) & valid
     embeddings = language_model.embed(ids)
     embeddings = embeddings.masked_scatter(is_image[..., None], image.to(embeddings.dtype))
-    return embeddings, SharedPrefixLayout(valid, is_image)
+    most = max(map(len, positions))
+    class_positions = [p + [0] * (most - len(p)) for p in positions]
+    return Prefix(
+        embeddings,
+        SharedPrefixLayout(valid, is_image),
+        torch.tensor(class_positions, dtype=torch.long, device=image.device),
+    )

@@ -128,7 +128,7 @@ class SetCriterion(BaseModule):
             present: (B, P) bool, False for padding.
             detach_location: Keep box losses from moving the token's location.
         """
-        losses = self._class_loss(decoded, classes, present)
+        losses = self.class_loss(decoded, classes, present)
         asked = present & (classes >= 0)
         losses.update(self._location_losses(decoded, corners, asked, detach_location))
         return losses
@@ -140,7 +140,10 @@ class SetCriterion(BaseModule):
             all_reduce(count, 'mean')
         return count.clamp(min=1)
 
-    def _class_loss(self, decoded: DecodedSet, classes: Tensor, present: Tensor) -> dict:
+    def class_loss(
+        self, decoded: DecodedSet, classes: Tensor, present: Tensor
+    ) -> dict[str, Tensor]:
+        """Cross-entropy on class tokens; arguments as in :meth:`set_losses`."""
         logits = decoded.class_logits
         # Objects outside the category set are answered by the last column, <none>.
         targets = torch.where(classes >= 0, classes, logits.size(-1) - 1)

@@ -51,9 +51,9 @@ class AddedEmbedding(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        for table in (self.input, self.output):
-            table.normal_(std=self.std)
-            if table.is_meta:
-                continue
-            sines = sine_table(self.vocabulary.num_bins, table.size(1))
-            table[self.vocabulary.location_slice] = sines * self.std
+        self.input.normal_(std=self.std)
+        if not self.input.is_meta:
+            sines = sine_table(self.vocabulary.num_bins, self.input.size(1))
+            self.input[self.vocabulary.location_slice] = sines * self.std
+        # Input and output start out equal: what attention copies from the instruction scores for its own token.
+        self.output.copy_(self.input)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,21 @@ AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
 AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
+def parse_dtype(name: str | torch.dtype) -> torch.dtype:
+    """``'bfloat16'`` -> ``torch.bfloat16``.
+
+    Raises:
+        ValueError: if torch has no floating-point type of that name.
+    """
+    dtype = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(
+            "torch_dtype must name a floating-point type such as 'float32', 'float16' or 'bfloat16', "
+            f'got {name!r}'
+        )
+    return dtype
+
+
 @MODELS.register_module()
 class LanguageModel(BaseModule):
     """A causal language model with added tokens, optional LoRA and parallel decoding of objects.
@@ -40,7 +56,8 @@ class LanguageModel(BaseModule):
 
     Raises:
         FileNotFoundError: if a local path does not exist.
-        ValueError: if neither ``pretrained`` nor ``config`` is given, or the model has fewer rows than its tokenizer.
+        ValueError: if neither ``pretrained`` nor ``config`` is given, the model has fewer rows than its tokenizer, or
+            ``torch_dtype`` is none; also when a checkpoint of another language model is loaded.
     """
 
     def __init__(
@@ -59,9 +76,11 @@ class LanguageModel(BaseModule):
         if pretrained is None and config is None:
             raise ValueError('a language model needs `pretrained` (path or hub id) or `config`')
         if tokenizer is None and pretrained is None:
-            raise ValueError('a language model built from `config` needs `tokenizer` (path or hub id)')
+            raise ValueError(
+                'a language model built from `config` needs `tokenizer` (path or hub id)'
+            )
         self.tokenizer = InstructionTokenizer(tokenizer or pretrained, Vocabulary(num_bins))
-        self.lm = self._build(pretrained, dict(config or {}), torch_dtype)
+        self.lm = self._build(pretrained, dict(config or {}), parse_dtype(torch_dtype))
         rows = self.lm.get_input_embeddings().num_embeddings
         if rows < self.tokenizer.base_size:
             raise ValueError(
@@ -82,8 +101,10 @@ class LanguageModel(BaseModule):
         std = 0.02 if words.is_meta else float(words.detach().float().std())
         self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std)
 
-    def _build(self, pretrained: str | None, config: dict[str, Any], dtype: str) -> nn.Module:
-        kwargs = dict(attn_implementation=IMPLEMENTATION, dtype=getattr(torch, dtype))
+    def _build(
+        self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype
+    ) -> nn.Module:
+        kwargs = dict(attn_implementation=IMPLEMENTATION, dtype=dtype)
         if pretrained is not None:
             path = resolve_pretrained(pretrained, 'language model')
             hf_config = AutoConfig.from_pretrained(path, **config)
@@ -101,6 +122,45 @@ class LanguageModel(BaseModule):
     @property
     def vocabulary(self) -> Vocabulary:
         return self.tokenizer.vocabulary
+
+    def signature(self) -> dict[str, str | int]:
+        """What a checkpoint and the language model that it is loaded into must agree on."""
+        config = self.lm.config.get_text_config()
+        return dict(
+            model_type=config.model_type,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            vocab_size=self.tokenizer.base_size,
+            num_bins=self.vocabulary.num_bins,
+        )
+
+    def get_extra_state(self) -> Tensor:
+        """The signature for the state dict, as the bytes of its JSON: readers of checkpoints expect tensors."""
+        return torch.tensor(list(json.dumps(self.signature()).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Compare a checkpoint's signature with this model's.
+
+        Raises:
+            ValueError: if they differ. mmengine's loader would otherwise log the differing shapes and go on.
+        """
+        theirs, ours = json.loads(bytes(state.tolist())), self.signature()
+        differing = [key for key in ours if theirs.get(key) != ours[key]]
+        if differing:
+            raise ValueError(
+                f'the checkpoint belongs to the language model {theirs}, but this one is {ours}; they differ in '
+                f'{", ".join(differing)}: load it into a model whose `language_model` has the same, or leave it out'
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        table = state_dict.get(f'{prefix}added.input')
+        unsigned = f'{prefix}_extra_state' not in state_dict
+        if unsigned and table is not None and table.shape != self.added.input.shape:
+            raise ValueError(
+                f'the checkpoint has {tuple(table.shape)} embeddings of added tokens (number, hidden size), but '
+                f'this language model has {tuple(self.added.input.shape)}: it belongs to another one'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (...,) -> embeddings (..., D), the added tokens from their own table."""
