@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from mmdet.evaluation import get_classes
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
 
@@ -40,13 +42,24 @@ class SceneTextDataset(Dataset):
         seed: Seed of everything random.
         num_bins: Location bins of the model.
         num_objects: Objects per sample.
+        categories: Names to look up, or a name that mmdet's ``get_classes`` knows. Defaults to the scenes'.
+        max_categories: Largest category set of an instruction.
     """
 
-    metainfo = dict(classes=CATEGORIES)
-
     def __init__(
-        self, length: int = 100_000, seed: int = 0, num_bins: int = 1025, num_objects: int = 16
+        self,
+        length: int = 100_000,
+        seed: int = 0,
+        num_bins: int = 1025,
+        num_objects: int = 16,
+        categories: Sequence[str] | str = CATEGORIES,
+        max_categories: int = 20,
     ) -> None:
+        self.categories = tuple(
+            get_classes(categories) if isinstance(categories, str) else categories
+        )
+        self.metainfo = dict(classes=self.categories)
+        self.max_categories = min(max_categories, len(self.categories))
         self.length = length
         self.seed = seed
         self.num_bins = num_bins
@@ -59,10 +72,12 @@ class SceneTextDataset(Dataset):
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
         scene = random_scene(rng)
         templates = load_templates('detection')
-        size = int(rng.integers(1, len(CATEGORIES) + 1)) if rng.random() < 0.5 else len(CATEGORIES)
+        most = self.max_categories
+        size = int(rng.integers(1, most + 1)) if rng.random() < 0.5 else most
+        order = rng.permutation(len(self.categories))
         instruction = Instruction.from_text(
             templates[rng.integers(len(templates))],
-            categories=[CATEGORIES[i] for i in rng.permutation(len(CATEGORIES))[:size]],
+            categories=[self.categories[i] for i in order[:size]],
             num_bins=self.num_bins,
         )
         texts = [caption(scene, rng)]
@@ -71,7 +86,8 @@ class SceneTextDataset(Dataset):
         output_format = instruction.output_format
         texts += [f'{output_format.describe()} {"".join(output_format.queries)}']
         # More objects than a scene holds, drawn freely: each is one more lookup for the same instruction.
-        names = tuple(CATEGORIES[i] for i in rng.integers(len(CATEGORIES), size=self.num_objects))
+        # They come from the largest set: where an instruction offers less, some are to be answered by <none>.
+        names = tuple(self.categories[i] for i in rng.choice(order[:most], self.num_objects))
         extents = np.exp(rng.uniform(np.log(0.05), np.log(0.9), (self.num_objects, 2)))
         centres = extents / 2 + rng.random((self.num_objects, 2)) * (1 - extents)
         boxes = np.concatenate([centres, extents], 1).astype(np.float32)

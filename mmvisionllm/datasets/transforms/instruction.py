@@ -33,6 +33,8 @@ class AttachInstruction(BaseTransform):
         min_categories: Smallest random subset.
         max_categories: Largest category set. If there are more categories, as in LVIS, every sample must get a random
             subset (the paper draws 80 of 1,203).
+        keep_present: Put the image's own categories into the random subset first; the rest of it are negatives. Otherwise
+            the subset does not look at the image.
         random_order: Shuffle the category set.
         given_categories: Offer only these, in this order (for testing).
         num_bins: Location bins of the model.
@@ -53,6 +55,7 @@ class AttachInstruction(BaseTransform):
         random_categories: float = 0.0,
         min_categories: int = 1,
         max_categories: int = MAX_CATEGORIES,
+        keep_present: bool = False,
         random_order: bool = False,
         given_categories: Sequence[str] | None = None,
         num_bins: int = 1025,
@@ -66,6 +69,7 @@ class AttachInstruction(BaseTransform):
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
         self.max_categories = max_categories
+        self.keep_present = keep_present
         self.random_order = random_order
         self.num_bins = num_bins
         self.labels = np.arange(len(self.categories))
@@ -104,13 +108,18 @@ class AttachInstruction(BaseTransform):
             num_bins=self.num_bins,
         )
 
-    def _draw_labels(self) -> np.ndarray:
+    def _draw_labels(self, present: np.ndarray) -> np.ndarray:
         labels = self.labels
         if np.random.random() < self.random_categories:
-            # Uniform over sizes; the subset ignores the image, so it holds categories that are not in it.
             largest = min(len(labels), self.max_categories)
             size = np.random.randint(self.min_categories, largest + 1)
-            labels = labels[np.sort(np.random.permutation(len(labels))[:size])]
+            drawn = np.random.permutation(labels)
+            if self.keep_present:
+                is_present = np.isin(drawn, present)
+                size = min(max(size, int(is_present.sum())), largest)
+                drawn = np.concatenate([drawn[is_present], drawn[~is_present]])
+            chosen = set(drawn[:size].tolist())
+            labels = np.array([label for label in labels if label in chosen])
         if self.random_order:
             labels = np.random.permutation(labels)
         return labels
@@ -120,7 +129,9 @@ class AttachInstruction(BaseTransform):
         template = self.templates[0]
         if self.random_template:
             template = self.templates[np.random.randint(len(self.templates))]
-        results['data_samples'].instruction = self._make(template, self._draw_labels())
+        sample = results['data_samples']
+        present = sample.gt_instances.labels.numpy() if 'gt_instances' in sample else np.array([])
+        sample.instruction = self._make(template, self._draw_labels(present))
         return results
 
     def __repr__(self) -> str:
