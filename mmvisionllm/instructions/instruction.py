@@ -12,6 +12,7 @@ from .tasks import get_task
 from .vocabulary import ADDED_TOKEN_PATTERN, IMAGE_TOKEN, MAX_CATEGORIES, CoordinateCodec
 
 _ENTRY = re.compile(r'("(?:[^"\\]|\\.)*")\s*:\s*<c(\d+)>')
+_CLASS_TOKEN = re.compile(r'<c\d+>')
 _MAPPING = re.compile(r'\{\s*' + _ENTRY.pattern + r'(?:\s*,\s*' + _ENTRY.pattern + r')*\s*\}')
 
 
@@ -165,6 +166,12 @@ class Instruction:
         if text.count('<class>') > 1:
             raise InstructionError(
                 'the instruction holds more than one category mapping; leave one'
+            )
+        stray = _CLASS_TOKEN.search(text)
+        if stray is not None:
+            raise InstructionError(
+                f'{stray[0]} stands outside of a category mapping; write the mapping as JSON: '
+                '{"person": <c0>, "car": <c1>}'
             )
         radius = CoordinateCodec(num_bins).radius
         text = ' '.join(text.split())

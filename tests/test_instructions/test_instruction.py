@@ -148,6 +148,9 @@ def test_512_categories_fit():
         ('Find {"cat": <c1>} in <image>', 'must run <c0>, <c1>'),
         ('Find {"cat": <c00>} in <image>', 'must run <c0>, <c1>'),
         ('Find {"c\\at": <c0>} in <image>', r'not a JSON string .*write quotes as \\"'),
+        ('Find {"cat": <c0> in <image>', '<c0> stands outside of a category mapping'),
+        ("Find {'cat': <c0>} in <image>", 'write the mapping as JSON'),
+        ('Say <c7> for <class> in <image>', '<c7> stands outside'),
         ('half \ud83d of <class> in <image>', 'not valid Unicode'),
     ],
 )
@@ -161,7 +164,7 @@ def test_text_that_no_model_could_follow(text, message):
     [
         ('Find all in <image>', r'no category set: give categories=\[...\], or write a mapping'),
         ('Find <class> in <image>', 'contains <class>, but no categories were given'),
-        ('Find {"cat": <c0> in <image>', 'no category set'),
+        ('Find {"cat"} in <image>', 'no category set'),
     ],
 )
 def test_detection_needs_categories(text, message):

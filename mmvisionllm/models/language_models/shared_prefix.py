@@ -16,9 +16,9 @@ q0    x  x  x  x          x
 q1    x  x  x  x          x   x
 ====  =  =  =  =  ==  ==  ==  ==
 
-The text is causal, as the LLM was pretrained. Image tokens are a set: they see one another, and they share one position,
-so that their order means nothing. An object's queries are causal among themselves, see the whole prefix and never another
-object; all objects start at the same position. The cost is therefore linear in the number of objects.
+The text is causal, as the LLM was pretrained. Image tokens are a set: they see one another, and they share one
+position, so that their order means nothing. An object's queries are causal among themselves, see the whole prefix and
+never another object; all objects start at the same position. The cost is therefore linear in the number of objects.
 """
 
 from __future__ import annotations
@@ -106,12 +106,23 @@ def shared_prefix_attention(
 
     Returns:
         (B, S, H, d) and None in place of the weights.
+
+    Raises:
+        NotImplementedError: for models whose attention is more than a softmax over scaled products.
     """
     if layout is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    extras = [
+        name for name in ('softcap', 's_aux', 'position_bias') if kwargs.get(name) is not None
+    ]
+    if extras:
+        raise NotImplementedError(
+            f'{type(module).__name__} uses {", ".join(extras)} in its attention, which decoding in parallel does not '
+            'know; use a model of the LLaMA kind'
         )
     length = layout.prefix_length
     batch, heads, _, dim = query.shape

@@ -70,7 +70,6 @@ MAKERS = {
     'llama-like-normalizer': lambda folder: save_llama_like(folder, 'normalizer'),
     'llama': lambda folder: llama_folder(folder, None),
     'llama-legacy': lambda folder: llama_folder(folder, dict(legacy=True)),
-    'llama-alpaca': lambda folder: llama_folder(folder, dict(legacy=False)),
 }
 
 
