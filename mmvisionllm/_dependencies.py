@@ -46,7 +46,8 @@ families, never both:
     pip install mmdet==3.3.0 openmim
 
 and for the language models
-    pip install transformers peft"""
+    pip install "transformers>=5" "peft>=0.18"
+"""
 
 
 def _installed_twins() -> list[str]:
