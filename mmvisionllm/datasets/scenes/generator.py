@@ -15,7 +15,7 @@ from .renderer import render
 from .scene import check_layout, random_scene
 
 #: Raise when the same settings give other bytes, so that old folders are not taken for new ones.
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 SPLITS = ('train', 'val')
 _SETTINGS_FILE = 'scenes.json'
 _MARK = 'mmvisionllm scenes'

@@ -11,15 +11,15 @@ from .palette import COLOUR_NAMES, TEXTURES, jittered
 from .shapes import CATEGORIES, MAX_ROTATION, outline
 
 #: Object size (longer side) over image side: smallest and largest; drawn log-uniformly.
-SIZE_RANGE = (0.18, 0.5)
+SIZE_RANGE = (0.2, 0.5)
 #: Below / above these an object is called small / large; in between it has no size word.
 SMALL_BELOW, LARGE_ABOVE = 0.21, 0.34
 #: An object must keep this part of its area in view (a small one more, to stay recognisable), and
 #: fill this part of the image.
-MIN_VISIBLE, MIN_VISIBLE_SMALL, MIN_PIXELS = 0.7, 0.85, 0.003
+MIN_VISIBLE, MIN_VISIBLE_SMALL, MIN_PIXELS = 0.8, 0.9, 0.003
 #: Share of objects with a texture, with an outline drawn at random, and of images with a busy background: enough that
 #: shape alone tells the category, little enough that a small model learns it in minutes.
-TEXTURED, OUTLINED, BUSY = 0.25, 0.2, 0.25
+TEXTURED, OUTLINED, BUSY = 0.15, 0.1, 0.15
 BACKGROUNDS = ('plain', 'gradient', 'grainy', 'cluttered')
 _SUBPIXEL_BITS = 4
 _PLACING_TRIES = 12

@@ -70,15 +70,15 @@ def _bolt() -> np.ndarray:
 #: limited where a turned shape would no longer deserve its name.
 _SHAPES: dict[str, tuple[Callable[[], np.ndarray], float]] = {
     'circle': (_circle, 180),
-    'square': (_square, 45),
-    'triangle': (_triangle, 180),
-    'star': (_star, 36),
-    'heart': (_heart, 40),
-    'arrow': (_arrow, 180),
-    'hourglass': (_hourglass, 90),
-    'plus sign': (_plus, 22),
-    'crescent moon': (_crescent, 180),
-    'lightning bolt': (_bolt, 35),
+    'square': (_square, 20),
+    'triangle': (_triangle, 20),
+    'star': (_star, 20),
+    'heart': (_heart, 20),
+    'arrow': (_arrow, 20),
+    'hourglass': (_hourglass, 20),
+    'plus sign': (_plus, 20),
+    'crescent moon': (_crescent, 20),
+    'lightning bolt': (_bolt, 20),
 }
 
 #: Category names in the order of their COCO ids (1..10).

@@ -188,14 +188,17 @@ class SetCriterion(BaseModule):
         present: Tensor,
     ) -> Tensor:
         asked = present & (classes >= 0)
-        image = decoder.projector(tokens.embeddings, tokens.locations)
+        # Summed over every layer of the tokenizer, as the tokenizer's own losses; (L, B, M, H).
+        layers = tokens.embeddings[None] if tokens.hidden_states is None else tokens.hidden_states
+        image = torch.stack([decoder.projector(e, tokens.locations) for e in layers])
         image = F.normalize(image.float(), dim=-1)
         total = image.new_zeros(())
         for i, instruction in enumerate(instructions):
             names = decoder.language_model.name_embeddings(instruction.categories)
-            similarity = image[i, indices[i]] @ F.normalize(names.float(), dim=-1).T
+            similarity = image[:, i, indices[i]] @ F.normalize(names.float(), dim=-1).T
+            targets = classes[i].clamp(min=0).expand(len(layers), -1)
             loss = F.cross_entropy(
-                similarity / self.align_temperature, classes[i].clamp(min=0), reduction='none'
+                (similarity / self.align_temperature).flatten(0, 1), targets.flatten(), reduction='none'
             )
-            total = total + (loss * asked[i]).sum()
+            total = total + (loss.view_as(targets) * asked[i]).sum()
         return total / self._mean_over_ranks(asked.sum()) * self.align_weight

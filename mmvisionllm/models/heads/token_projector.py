@@ -29,6 +29,9 @@ class TokenProjector(nn.Module):
             nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims)
         )
         self.location = nn.Linear(4 * num_frequencies, out_dims)
+        # Where a token is shall not drown what it is: its location starts out as a small part of the sum.
+        nn.init.normal_(self.location.weight, std=0.01)
+        nn.init.zeros_(self.location.bias)
         self.norm = nn.LayerNorm(out_dims)
         self.num_frequencies = num_frequencies
 

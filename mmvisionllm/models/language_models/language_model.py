@@ -88,11 +88,19 @@ class LanguageModel(BaseModule):
                 'tokens: they do not belong together'
             )
         self.frozen = bool(lora) if frozen is None else frozen
-        self.lm.requires_grad_(not self.frozen)
         if lora:
             from peft import LoraConfig, inject_adapter_in_model
 
             self.lm = inject_adapter_in_model(LoraConfig(**lora), self.lm)
+        for name, parameter in self.lm.named_parameters():
+            if '.lora_' in name:
+                # Adapters take the type of their layer; in bfloat16, AdamW's small steps would be rounded away.
+                parameter.data = parameter.data.float()
+            else:
+                # peft has frozen all but the adapters, whatever `frozen` says.
+                parameter.requires_grad_(not self.frozen)
+        # mmengine would call the model's own `init_weights`, which draws anew what is not from a file: LoRA's zeros.
+        self.lm.is_init = True
         if gradient_checkpointing:
             self.lm.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs=dict(use_reentrant=False)

@@ -39,18 +39,27 @@ class TextEncoder(BaseModule):
         if pretrained is None and config is None:
             raise ValueError('a text encoder needs `pretrained` (path or hub id) or `config`')
         if tokenizer is None and pretrained is None:
-            raise ValueError('a text encoder built from `config` needs `tokenizer` (path or hub id)')
+            raise ValueError(
+                'a text encoder built from `config` needs `tokenizer` (path or hub id)'
+            )
         self.tokenizer = AutoTokenizer.from_pretrained(
             resolve_pretrained(tokenizer or pretrained, 'tokenizer')
         )
         self.model = self._build(pretrained, dict(config or {}))
         self.max_length = max_length
         self.frozen = frozen
+        # Unused: a summary of the whole text. Without gradient, its weights would stop distributed training.
+        if getattr(self.model, 'pooler', None) is not None:
+            self.model.pooler = None
         self.model.requires_grad_(not frozen)
+        # Weights are complete: mmengine shall not call the model's own `init_weights`.
+        self.model.is_init = True
 
     def _build(self, pretrained: str | None, config: dict[str, Any]) -> nn.Module:
         if pretrained is not None:
-            return AutoModel.from_pretrained(resolve_pretrained(pretrained, 'text encoder'), **config)
+            return AutoModel.from_pretrained(
+                resolve_pretrained(pretrained, 'text encoder'), **config
+            )
         config.setdefault('vocab_size', len(self.tokenizer))
         return AutoModel.from_config(AutoConfig.for_model(**config))
 

@@ -133,6 +133,27 @@ def test_frozen_without_lora_leaves_only_what_is_ours():
     assert decoder.language_model.added.input.grad.abs().max() > 0
 
 
+def test_lora_beside_a_model_that_trains():
+    decoder = build(lora=LORA, frozen=False)
+    assert trainable(decoder.language_model) == {
+        n for n, _ in decoder.language_model.named_parameters()
+    }
+
+
+def test_initialising_the_detector_leaves_lora_without_effect():
+    decoder = build(lora=LORA)
+    before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
+    decoder.init_weights()
+    for name, weight in decoder.language_model.state_dict().items():
+        assert torch.equal(weight, before[f'language_model.{name}']), name
+
+
+def test_adapters_train_in_float32_whatever_the_base():
+    decoder = build(lora=LORA, torch_dtype='bfloat16')
+    types = {p.dtype for p in decoder.parameters() if p.requires_grad}
+    assert types == {torch.float32}
+
+
 def test_some_layers_only():
     lora = dict(r=2, target_modules=['q_proj', 'v_proj'])
     names = lora_names(build(lora=lora))
