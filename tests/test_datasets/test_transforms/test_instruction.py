@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from mmengine.structures import InstanceData
 
 from mmdet.registry import TRANSFORMS
@@ -19,7 +20,7 @@ def draw(transform, times=200, seed=0):
     np.random.seed(seed)
     results = []
     for _ in range(times):
-        sample = DetDataSample(gt_instances=InstanceData(labels=np.array([0, 3])))
+        sample = DetDataSample(gt_instances=InstanceData(labels=torch.tensor([0, 3])))
         packed = transform(dict(inputs=1, data_samples=sample))
         assert packed['inputs'] == 1
         assert packed['data_samples'].gt_instances.labels.tolist() == [0, 3]
@@ -54,6 +55,20 @@ def test_subsets_hold_negatives_and_keep_the_datasets_labels():
         assert list(instruction.label_ids) == sorted(instruction.label_ids)
     # The objects of the image (0 and 3) have no say in what is asked for.
     assert any(set(i.label_ids) == {1, 2} for i in drawn)
+
+
+def test_categories_of_the_image_can_be_kept():
+    drawn = draw(build(random_categories=1.0, keep_present=True, random_order=True))
+    assert {len(i.categories) for i in drawn} == {2, 3, 4}  # never fewer than the image holds
+    assert all({0, 3} <= set(i.label_ids) for i in drawn)
+    assert any(1 in i.label_ids for i in drawn) and any(1 not in i.label_ids for i in drawn)
+    capped = draw(build(random_categories=1.0, keep_present=True, max_categories=1))
+    assert {i.label_ids for i in capped} == {(0,), (3,)}
+
+
+def test_images_without_ground_truth_get_an_instruction_too():
+    packed = build(random_categories=1.0, keep_present=True)(dict(data_samples=DetDataSample()))
+    assert packed['data_samples'].instruction.categories
 
 
 def test_share_of_subsets_is_a_probability():

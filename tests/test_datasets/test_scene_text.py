@@ -1,0 +1,71 @@
+import pickle
+from functools import cache
+
+import numpy as np
+import pytest
+
+from mmdet.registry import DATASETS
+from mmvisionllm.datasets.scenes import CATEGORIES
+from mmvisionllm.instructions.instruction import parse_categories
+
+
+def build(**kwargs):
+    return DATASETS.build(dict(type='SceneTextDataset', length=30, **kwargs))
+
+
+@cache
+def samples(**kwargs):
+    dataset = build(**kwargs)
+    return [dataset[i]['sample'] for i in range(len(dataset))]
+
+
+def test_sample_depends_on_seed_and_index_alone():
+    first, again, other = build(seed=3), build(seed=3), build(seed=4)
+    expected = pickle.dumps([first[i]['sample'].texts for i in range(5)])
+    np.random.seed(7)  # global randomness has no say
+    assert pickle.dumps([again[i]['sample'].texts for i in (4, 3, 2, 1, 0)][::-1]) == expected
+    np.testing.assert_array_equal(first[2]['sample'].boxes, again[2]['sample'].boxes)
+    assert first[2]['sample'].instruction == again[2]['sample'].instruction
+    assert first[2]['sample'].instruction != other[2]['sample'].instruction
+    assert len(first) == 30
+
+
+def test_objects_have_names_and_boxes_inside_the_image():
+    for sample in samples():
+        assert sample.boxes.shape == (len(sample.names), 4) and sample.boxes.dtype == np.float32
+        assert set(sample.names) <= set(CATEGORIES)
+        centre, extent = sample.boxes[:, :2], sample.boxes[:, 2:]
+        assert (extent > 0).all()
+        assert (centre - extent / 2 >= -1e-6).all() and (centre + extent / 2 <= 1 + 1e-6).all()
+
+
+def test_instructions_vary_in_words_categories_and_order():
+    found = [s.instruction for s in samples()]
+    assert all(parse_categories(i.text) == i.categories for i in found)
+    assert len({i.text.split('{')[0] for i in found}) > 10
+    assert len({len(i.categories) for i in found}) > 3
+    assert len({i.categories[0] for i in found}) > 3
+
+
+def test_some_objects_are_not_asked_for():
+    asked = [name in s.instruction.categories for s in samples() for name in s.names]
+    assert 0.5 < np.mean(asked) < 1
+
+
+def test_texts_are_sentences():
+    for sample in samples():
+        assert len(sample.texts) >= 3
+        assert all(text.strip() == text and text for text in sample.texts)
+        assert any(text.startswith('(c, x1') and '<cls><x1>' in text for text in sample.texts)
+
+
+@pytest.mark.parametrize('num_bins', [257, 1025])
+def test_range_follows_the_bins(num_bins):
+    assert any(f'<p{num_bins // 2}>' in s.instruction.text for s in samples(num_bins=num_bins))
+
+
+def test_names_of_another_dataset():
+    found = samples(categories='coco', max_categories=20, num_objects=5)
+    assert max(len(s.instruction.categories) for s in found) == 20
+    assert all(len(s.names) == 5 for s in found)
+    assert build(categories='coco').metainfo['classes'][0] == 'person'
