@@ -31,7 +31,7 @@ CONFIGS = ROOT / 'configs' / 'visionllm'
 PRETRAIN, DETECTOR = 'llm_tiny_scenes_pretrain', 'visionllm_tiny_scenes'
 SCENES = Path('data', 'scenes')
 SEED = 0
-NUM_TRAIN, NUM_VAL = 4000, 200
+NUM_TRAIN, NUM_VAL = 6000, 300
 # The network reads the same pixels from an enlarged scene, and there is room for names in it.
 ENLARGE = 4
 OWN_CATEGORIES = ('heart', 'star')

@@ -37,7 +37,6 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
     dict(type='AttachInstruction', categories=categories),
 ]
-metainfo = None
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(

@@ -25,6 +25,7 @@ model = dict(
         type='LanguageGuidedTokenizer',
         num_queries=20,  # scenes hold 8 objects at most
         num_feature_levels=num_levels,
+        with_box_refine=True,
         channel_mapper=dict(
             type='ChannelMapper',
             in_channels=[64, 128, 256],
@@ -93,12 +94,12 @@ model = dict(
                 num_key_value_heads=8,
                 initializer_range=0.06,  # 1 / sqrt(hidden_size): with the usual 0.02, attention stays flat for long
                 max_position_embeddings=2048)),
-        # Learnt in tens of iterations from scratch; 'vocabulary' needs over a thousand (docs/decisions.md).
+        # Learnt in tens of iterations from scratch; 'vocabulary' needs over a thousand (docs/measurements.md).
         class_logits='contextual',
         loss=dict(
             class_weight=2.0,
             location_weight=1.0,
-            location_sigma=8.0,
+            location_sigma=8.0,  # bins; measured in docs/measurements.md
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0),
             align_weight=1.0),

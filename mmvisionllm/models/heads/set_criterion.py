@@ -52,7 +52,6 @@ class SetCriterion(BaseModule):
         loss_iou: mmdet IoU loss on the expected corners, normalised; None to leave it out, as the paper does.
         align_weight: Weight of the alignment of matched image tokens with the word embeddings of their category's
             name; 0 to leave it out, as the paper does.
-        align_temperature: Temperature of its softmax over the categories of the instruction.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class SetCriterion(BaseModule):
         loss_bbox: OptConfigType = None,
         loss_iou: OptConfigType = None,
         align_weight: float = 0.0,
-        align_temperature: float = 0.1,
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
@@ -74,7 +72,6 @@ class SetCriterion(BaseModule):
         self.loss_bbox = MODELS.build(loss_bbox) if loss_bbox else None
         self.loss_iou = MODELS.build(loss_iou) if loss_iou else None
         self.align_weight = align_weight
-        self.align_temperature = align_temperature
 
     def forward(
         self,
@@ -127,7 +124,15 @@ class SetCriterion(BaseModule):
             corners: (B, P, 4) boxes (x1, y1, x2, y2), normalised.
             present: (B, P) bool, False for padding.
             detach_location: Keep box losses from moving the token's location.
+
+        Raises:
+            ValueError: if more than the two points of a box were asked for: there is no ground truth for them.
         """
+        if decoded.point_logits.size(2) != 2:
+            raise ValueError(
+                f'the instructions ask for {decoded.point_logits.size(2)} points per object, but the ground truth is '
+                'boxes of 2: train with the format (c, x1, y1, x2, y2)'
+            )
         losses = self.class_loss(decoded, classes, present)
         asked = present & (classes >= 0)
         losses.update(self._location_losses(decoded, corners, asked, detach_location))
@@ -159,9 +164,7 @@ class SetCriterion(BaseModule):
         weight = asked[..., None, None].float()
         locations = decoded.locations[:, :, None]
         offsets = corners.unflatten(-1, (-1, 2)) - locations.detach()
-        targets = smoothed_targets(
-            codec.position(offsets), codec.num_bins, self.location_sigma
-        )
+        targets = smoothed_targets(codec.position(offsets), codec.num_bins, self.location_sigma)
         logits = decoded.point_logits.float()
         entropy = -(targets * logits.log_softmax(-1)).sum(-1)
         per_object = count * entropy.shape[2:].numel()
@@ -190,15 +193,16 @@ class SetCriterion(BaseModule):
         asked = present & (classes >= 0)
         # Summed over every layer of the tokenizer, as the tokenizer's own losses; (L, B, M, H).
         layers = tokens.embeddings[None] if tokens.hidden_states is None else tokens.hidden_states
-        image = torch.stack([decoder.projector(e, tokens.locations) for e in layers])
-        image = F.normalize(image.float(), dim=-1)
+        image = torch.stack([decoder.projector.linear(e) for e in layers]).float()
         total = image.new_zeros(())
         for i, instruction in enumerate(instructions):
             names = decoder.language_model.name_embeddings(instruction.categories)
             similarity = image[:, i, indices[i]] @ F.normalize(names.float(), dim=-1).T
             targets = classes[i].clamp(min=0).expand(len(layers), -1)
             loss = F.cross_entropy(
-                (similarity / self.align_temperature).flatten(0, 1), targets.flatten(), reduction='none'
+                similarity.flatten(0, 1),
+                targets.flatten(),
+                reduction='none',
             )
             total = total + (loss.view_as(targets) * asked[i]).sum()
         return total / self._mean_over_ranks(asked.sum()) * self.align_weight

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class TokenProjector(nn.Module):
     """``(e_i, l_i)`` -> one vector in the language model's space, at the scale of its word embeddings.
 
-    The embedding goes through an MLP, the location through sine features and a linear layer; their sum is normalised and
-    scaled to the standard deviation of the word embeddings, so that the language model meets image tokens as it meets
+    The embedding goes through a linear layer and an MLP, the location through sine features and a linear layer; their sum
+    is normalised and scaled to the standard deviation of the word embeddings, so that the language model meets image tokens as it meets
     words.
 
     Args:
@@ -25,6 +25,8 @@ class TokenProjector(nn.Module):
     def __init__(self, in_dims: int, out_dims: int, std: float, num_frequencies: int = 8) -> None:
         super().__init__()
         self.std = std
+        # What the alignment loss reads: in the sum as it is, so that an aligned token is close to its name's embedding.
+        self.linear = nn.Linear(in_dims, out_dims)
         self.mlp = nn.Sequential(
             nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims)
         )
@@ -48,4 +50,6 @@ class TokenProjector(nn.Module):
         powers = 2.0 ** torch.arange(self.num_frequencies, device=locations.device)
         angles = (locations[..., None].float() * math.pi * powers).flatten(-2)
         features = torch.cat([angles.sin(), angles.cos()], -1).to(embeddings.dtype)
-        return self.norm(self.mlp(embeddings) + self.location(features)) * self.std
+        return self.norm(
+            self.linear(embeddings) + self.mlp(embeddings) + self.location(features)
+        ) * self.std
