@@ -1,1 +1,12 @@
-"""Hooks, samplers and loops."""
+"""What makes a training survive being killed: hooks, samplers, checkpoint files."""
+
+from .hooks import AtomicCheckpointHook, ExactResumeHook
+from .seeded_data import SeededDataset, SeededDefaultSampler, SeededInfiniteSampler
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'ExactResumeHook',
+    'SeededDataset',
+    'SeededDefaultSampler',
+    'SeededInfiniteSampler',
+]
