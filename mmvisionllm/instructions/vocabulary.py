@@ -109,6 +109,10 @@ class Vocabulary:
             raise KeyError(f'{token!r} is not a VisionLLM token (num_bins={self.num_bins})')
         return self._index[token]
 
+    def unknown(self, text: str) -> list[str]:
+        """Spellings of added tokens in a text that this vocabulary does not have, such as ``<p512>`` of 257 bins."""
+        return [token for token in ADDED_TOKEN_PATTERN.findall(text) if token not in self._index]
+
     @property
     def location_slice(self) -> slice:
         return slice(0, self.num_bins)

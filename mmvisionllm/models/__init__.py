@@ -5,8 +5,10 @@ from .heads import OpenEndedDecoder, SetCriterion
 from .language_models import LanguageModel, TextEncoder
 from .necks import ImageTokenHead, LanguageGuidedTokenizer
 from .pretraining import LanguagePretraining
+from .task_modules import CentreL1Cost
 
 __all__ = [
+    'CentreL1Cost',
     'ImageTokenHead',
     'LanguageGuidedTokenizer',
     'LanguageModel',

@@ -49,20 +49,20 @@ class VisionLLM(BaseDetector):
             raise ValueError(
                 f"objectness_scope must be 'all' or 'instruction', got {objectness_scope!r}"
             )
-        self.default_instruction = self._parse(instruction) if instruction else None
         self.objectness_scope = objectness_scope
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.bbox_head = MODELS.build(bbox_head)
+        self.default_instruction = self._parse(instruction) if instruction else None
 
-    @staticmethod
-    def _parse(instruction: Instruction | dict[str, Any] | str) -> Instruction:
+    def _parse(self, instruction: Instruction | dict[str, Any] | str) -> Instruction:
         if isinstance(instruction, Instruction):
             return instruction
         if isinstance(instruction, str):
-            return Instruction.from_text(instruction)
-        return Instruction.from_text(**instruction)
+            instruction = dict(text=instruction)
+        num_bins = self.bbox_head.vocabulary.num_bins
+        return Instruction.from_text(**{'num_bins': num_bins, **instruction})
 
     def instructions(self, batch_data_samples: SampleList) -> list[Instruction]:
         """The instruction of every sample.
@@ -82,7 +82,16 @@ class VisionLLM(BaseDetector):
         return found
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> the backbone's feature maps, each (B, C, H_i, W_i)."""
+        """(B, 3, H, W) -> the backbone's feature maps, each (B, C, H_i, W_i).
+
+        Raises:
+            TypeError: if the images hold integers.
+        """
+        if not batch_inputs.is_floating_point():
+            raise TypeError(
+                f'images must be floating-point and normalised, got {batch_inputs.dtype}: pass the batch through '
+                '`data_preprocessor` first'
+            )
         return self.backbone(batch_inputs)
 
     def tokenize(

@@ -37,12 +37,21 @@ def embed_prefix(
         language_model: For its tokenizer and embeddings.
         instructions: B instructions.
         image: (B, M, D) image tokens in the language model's space.
+
+    Raises:
+        ValueError: if an instruction speaks of location tokens that the model does not have.
     """
     tokenizer = language_model.tokenizer
     num_tokens = image.size(1)
     first_class = tokenizer.token_id('<c0>')
     rows, positions = [], []
     for instruction in instructions:
+        unknown = tokenizer.vocabulary.unknown(instruction.text)
+        if unknown:
+            raise ValueError(
+                f'the instruction speaks of {", ".join(unknown)}, but the language model has '
+                f'num_bins={tokenizer.vocabulary.num_bins}: give AttachInstruction or Instruction.from_text the same'
+            )
         ids = tokenizer.encode(instruction.text, bos=True)
         where = ids.index(tokenizer.image_id)
         row = ids[:where] + [tokenizer.image_id] * num_tokens + ids[where + 1 :]

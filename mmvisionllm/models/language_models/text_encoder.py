@@ -22,8 +22,8 @@ class TextEncoder(BaseModule):
         tokenizer: Local path or hub id of its tokenizer. Defaults to ``pretrained``.
         pretrained: Local path or hub id of its weights. None builds it from ``config`` with random weights.
         config: Fields of its Hugging Face config with ``model_type``.
-        frozen: Do not train it. The paper's ablation: trained 44.8 AP, frozen 1.3 AP.
-        max_length: Word pieces beyond this number are cut off.
+        frozen: Do not train it, and leave its dropout off. The paper's ablation: trained 44.8 AP, frozen 1.3 AP.
+        max_length: Word pieces beyond this number, or beyond what the model has positions for, are cut off.
     """
 
     def __init__(
@@ -46,7 +46,8 @@ class TextEncoder(BaseModule):
             resolve_pretrained(tokenizer or pretrained, 'tokenizer')
         )
         self.model = self._build(pretrained, dict(config or {}))
-        self.max_length = max_length
+        limit = getattr(self.model.config, 'max_position_embeddings', max_length)
+        self.max_length = min(max_length, limit)
         self.frozen = frozen
         # Unused: a summary of the whole text. Without gradient, its weights would stop distributed training.
         if getattr(self.model, 'pooler', None) is not None:
@@ -62,6 +63,13 @@ class TextEncoder(BaseModule):
             )
         config.setdefault('vocab_size', len(self.tokenizer))
         return AutoModel.from_config(AutoConfig.for_model(**config))
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """A frozen encoder stays in evaluation mode: the same text has the same features."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
 
     @property
     def embed_dims(self) -> int:
