@@ -21,5 +21,7 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
+# Which weights take part depends on the instruction's format: the LLM's own output layer serves text alone.
+find_unused_parameters = True
 load_from = None
 resume = False

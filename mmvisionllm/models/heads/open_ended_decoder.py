@@ -46,6 +46,8 @@ class OpenEndedDecoder(BaseModule):
             stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
             the instruction's directly, so that a decoder trained from scratch need not learn to copy them first.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
+        token_grad: Share of the decoder's gradient that reaches the image tokens, 0 to 1. Below 1, the tokenizer learns
+            mostly from its own losses while the language model learns to read it.
         detach_location: Keep box losses from moving the token's location.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
@@ -60,6 +62,7 @@ class OpenEndedDecoder(BaseModule):
         loss: OptConfigType = None,
         class_logits: str = 'vocabulary',
         decode_mode: str = 'expectation',
+        token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
         init_cfg: dict | list | None = None,
@@ -85,6 +88,7 @@ class OpenEndedDecoder(BaseModule):
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
         self.decode_mode = decode_mode
+        self.token_grad = token_grad
         self.detach_location = detach_location
         self.max_per_img = max_per_img
 
@@ -101,7 +105,10 @@ class OpenEndedDecoder(BaseModule):
             instructions: B instructions that ask for the same output format.
             indices: (B, P) tokens to answer for; all M by default. All M are in the prefix either way.
         """
-        image = self.projector(tokens.embeddings, tokens.locations)
+        embeddings = tokens.embeddings
+        if self.token_grad < 1:
+            embeddings = embeddings.detach().lerp(embeddings, self.token_grad)
+        image = self.projector(embeddings, tokens.locations.detach())
         locations = tokens.locations
         objects = image
         if indices is not None:
@@ -128,7 +135,7 @@ class OpenEndedDecoder(BaseModule):
                 before them, so that the classes are the same.
 
         Raises:
-            ValueError: if the instructions ask for different formats.
+            ValueError: if the instructions ask for different formats, or for text.
         """
         formats = {instruction.output_format for instruction in instructions}
         if len(formats) > 1:
@@ -136,6 +143,8 @@ class OpenEndedDecoder(BaseModule):
                 f'one batch, one output format: got {sorted(f.describe() for f in formats)}'
             )
         queries = next(iter(formats)).queries
+        if not queries:
+            raise ValueError('the instructions ask for text, which is not decoded in parallel')
         queries = queries[:1] if classes_only else queries
         batch, num_objects, _ = objects.shape
         prefix = embed_prefix(self.language_model, instructions, image)
@@ -144,9 +153,7 @@ class OpenEndedDecoder(BaseModule):
         rows = [self.vocabulary.index(token) for token in queries]
         formats_in = self.language_model.added.input[rows]
         own = objects[:, :, None] + formats_in.to(objects.dtype)
-        sequence = torch.cat(
-            [prefix.embeddings, own.flatten(1, 2).to(prefix.embeddings.dtype)], 1
-        )
+        sequence = torch.cat([prefix.embeddings, own.flatten(1, 2).to(prefix.embeddings.dtype)], 1)
         hidden = self.language_model(sequence, layout)
         index = prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1))
         contexts = hidden.gather(1, index)

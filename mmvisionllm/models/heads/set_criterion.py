@@ -197,7 +197,7 @@ class SetCriterion(BaseModule):
         total = image.new_zeros(())
         for i, instruction in enumerate(instructions):
             names = decoder.language_model.name_embeddings(instruction.categories)
-            similarity = image[:, i, indices[i]] @ F.normalize(names.float(), dim=-1).T
+            similarity = image[:, i, indices[i]] @ F.normalize(names.detach().float(), dim=-1).T
             targets = classes[i].clamp(min=0).expand(len(layers), -1)
             loss = F.cross_entropy(
                 similarity.flatten(0, 1),

@@ -12,8 +12,8 @@ class TokenProjector(nn.Module):
     """``(e_i, l_i)`` -> one vector in the language model's space, at the scale of its word embeddings.
 
     The embedding goes through a linear layer and an MLP, the location through sine features and a linear layer; their sum
-    is normalised and scaled to the standard deviation of the word embeddings, so that the language model meets image tokens as it meets
-    words.
+    is normalised and scaled to the standard deviation of the word embeddings, so that the language model meets image
+    tokens as it meets words.
 
     Args:
         in_dims: Channels of e_i.
