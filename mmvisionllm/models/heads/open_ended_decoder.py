@@ -15,7 +15,9 @@ from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
 
 from ..structures import ImageTokens
+from .alignment import alignment_loss
 from .prefix import embed_prefix
+from .set_criterion import expected_bins
 from .token_projector import TokenProjector
 
 
@@ -45,6 +47,7 @@ class OpenEndedDecoder(BaseModule):
             ``'contextual'``: that plus a projection of the class token's own hidden state in the instruction, where it
             stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
             the instruction's directly, so that a decoder trained from scratch need not learn to copy them first.
+        align_weight: Weight of :func:`alignment_loss`; 0 leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
         token_grad: Share of the decoder's gradient that reaches the image tokens, 0 to 1. Below 1, the tokenizer learns
             mostly from its own losses while the language model learns to read it.
@@ -61,6 +64,7 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: int = 256,
         loss: OptConfigType = None,
         class_logits: str = 'vocabulary',
+        align_weight: float = 0.0,
         decode_mode: str = 'expectation',
         token_grad: float = 1.0,
         detach_location: bool = True,
@@ -87,6 +91,7 @@ class OpenEndedDecoder(BaseModule):
         self.criterion = MODELS.build(
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
+        self.align_weight = align_weight
         self.decode_mode = decode_mode
         self.token_grad = token_grad
         self.detach_location = detach_location
@@ -185,8 +190,10 @@ class OpenEndedDecoder(BaseModule):
         rows = [*range(start, start + largest), self.vocabulary.none_index]
         logits = self.language_model.added_logits(hidden, torch.tensor(rows, device=hidden.device))
         if self.class_projection is not None:
-            meaning = self.class_projection(contexts.float()) * contexts.size(-1) ** -0.5
-            logits = logits + nn.functional.pad(hidden.float() @ meaning.transpose(1, 2), (0, 1))
+            with torch.autocast(hidden.device.type, enabled=False):
+                meaning = self.class_projection(contexts.float()) * contexts.size(-1) ** -0.5
+                similarity = hidden.float() @ meaning.transpose(1, 2)
+            logits = logits + nn.functional.pad(similarity, (0, 1))
         counts = torch.tensor([len(i.categories) for i in instructions], device=hidden.device)
         column = torch.arange(largest + 1, device=hidden.device)
         absent = (column >= counts[:, None]) & (column < largest)
@@ -198,8 +205,7 @@ class OpenEndedDecoder(BaseModule):
         if self.decode_mode == 'argmax':
             bins = decoded.point_logits.argmax(-1)
         else:
-            scale = torch.arange(codec.num_bins, device=decoded.point_logits.device)
-            bins = decoded.point_logits.float().softmax(-1) @ scale.float()
+            bins = expected_bins(decoded.point_logits)
         return codec.decode(bins) + decoded.locations[:, :, None]
 
     def loss(
@@ -207,7 +213,7 @@ class OpenEndedDecoder(BaseModule):
         tokens: ImageTokens,
         instructions: Sequence[Instruction],
         batch_gt_instances: list[InstanceData],
-        matches: list[tuple[Tensor, Tensor]],
+        layer_matches: list[list[tuple[Tensor, Tensor]]],
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
         """L_dec on the matched tokens.
@@ -216,12 +222,18 @@ class OpenEndedDecoder(BaseModule):
             tokens: M image tokens per image.
             instructions: B instructions.
             batch_gt_instances: ``bboxes`` (n, 4) in pixels, ``labels`` (n,) in the dataset's numbering.
-            matches: Per image the tokens and the objects they are matched to, both (n,).
+            layer_matches: Per layer of the tokenizer and image the tokens and the objects they are matched to, both (n,).
+                The decoder answers for those of the last layer.
             batch_img_metas: With ``img_shape`` (height, width).
         """
-        return self.criterion(
-            self, tokens, instructions, batch_gt_instances, matches, batch_img_metas
+        losses = self.criterion(
+            self, tokens, instructions, batch_gt_instances, layer_matches[-1], batch_img_metas
         )
+        if self.align_weight:
+            losses['loss_align'] = self.align_weight * alignment_loss(
+                self, tokens, instructions, batch_gt_instances, layer_matches
+            )
+        return losses
 
     @torch.no_grad()
     def predict(

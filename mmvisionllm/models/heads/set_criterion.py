@@ -39,6 +39,23 @@ def smoothed_targets(position: Tensor, num_bins: int, sigma: float) -> Tensor:
     return (-0.5 * ((bins - position[..., None]) / sigma) ** 2).softmax(-1)
 
 
+def expected_bins(logits: Tensor) -> Tensor:
+    """(..., num_bins) scores -> (...,) expected bin.
+
+    Not by a matrix product, which mixed precision would round to a few bins.
+    """
+    scale = torch.arange(logits.size(-1), device=logits.device).float()
+    return (logits.float().softmax(-1) * scale).sum(-1)
+
+
+def mean_over_ranks(count: Tensor) -> Tensor:
+    """A number of objects, averaged over the processes and at least 1: what losses are divided by."""
+    count = count.float()
+    if get_world_size() > 1:
+        all_reduce(count, 'mean')
+    return count.clamp(min=1)
+
+
 @MODELS.register_module()
 class SetCriterion(BaseModule):
     """The decoder's losses on a set of objects.
@@ -50,8 +67,6 @@ class SetCriterion(BaseModule):
         location_sigma: Width in bins of the location targets; 0 for the paper's one-hot targets.
         loss_bbox: mmdet loss on the expected corners, normalised; None to leave it out, as the paper does.
         loss_iou: mmdet IoU loss on the expected corners, normalised; None to leave it out, as the paper does.
-        align_weight: Weight of the alignment of matched image tokens with the word embeddings of their category's
-            name; 0 to leave it out, as the paper does.
     """
 
     def __init__(
@@ -62,7 +77,6 @@ class SetCriterion(BaseModule):
         location_sigma: float = 0.0,
         loss_bbox: OptConfigType = None,
         loss_iou: OptConfigType = None,
-        align_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
@@ -71,7 +85,6 @@ class SetCriterion(BaseModule):
         self.location_sigma = location_sigma
         self.loss_bbox = MODELS.build(loss_bbox) if loss_bbox else None
         self.loss_iou = MODELS.build(loss_iou) if loss_iou else None
-        self.align_weight = align_weight
 
     def forward(
         self,
@@ -101,12 +114,7 @@ class SetCriterion(BaseModule):
             classes[i, :n] = torch.tensor([order.get(x, -1) for x in labels], device=device)
             corners[i, :n] = gt.bboxes[gt_index] / size
         decoded = decoder(tokens, instructions, indices)
-        losses = self.set_losses(decoded, classes, corners, present, decoder.detach_location)
-        if self.align_weight:
-            losses['loss_align'] = self._align_loss(
-                decoder, tokens, instructions, indices, classes, present
-            )
-        return losses
+        return self.set_losses(decoded, classes, corners, present, decoder.detach_location)
 
     def set_losses(
         self,
@@ -138,13 +146,6 @@ class SetCriterion(BaseModule):
         losses.update(self._location_losses(decoded, corners, asked, detach_location))
         return losses
 
-    @staticmethod
-    def _mean_over_ranks(count: Tensor) -> Tensor:
-        count = count.float()
-        if get_world_size() > 1:
-            all_reduce(count, 'mean')
-        return count.clamp(min=1)
-
     def class_loss(
         self, decoded: DecodedSet, classes: Tensor, present: Tensor
     ) -> dict[str, Tensor]:
@@ -153,14 +154,14 @@ class SetCriterion(BaseModule):
         # Objects outside the category set are answered by the last column, <none>.
         targets = torch.where(classes >= 0, classes, logits.size(-1) - 1)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction='none')
-        loss = (loss * present.flatten()).sum() / self._mean_over_ranks(present.sum())
+        loss = (loss * present.flatten()).sum() / mean_over_ranks(present.sum())
         return dict(loss_dec_cls=loss * self.class_weight)
 
     def _location_losses(
         self, decoded: DecodedSet, corners: Tensor, asked: Tensor, detach_location: bool
     ) -> dict[str, Tensor]:
         codec = self.vocabulary.codec
-        count = self._mean_over_ranks(asked.sum())
+        count = mean_over_ranks(asked.sum())
         weight = asked[..., None, None].float()
         locations = decoded.locations[:, :, None]
         offsets = corners.unflatten(-1, (-1, 2)) - locations.detach()
@@ -171,7 +172,7 @@ class SetCriterion(BaseModule):
         losses = dict(loss_dec_loc=(entropy * weight).sum() / per_object * self.location_weight)
         if self.loss_bbox is None and self.loss_iou is None:
             return losses
-        bins = logits.softmax(-1) @ torch.arange(codec.num_bins, device=logits.device).float()
+        bins = expected_bins(logits)
         start = locations.detach() if detach_location else locations
         expected = (codec.decode(bins) + start).flatten(2)[asked]
         target = corners[asked]
@@ -180,29 +181,3 @@ class SetCriterion(BaseModule):
         if self.loss_iou is not None:
             losses['loss_dec_iou'] = self.loss_iou(expected, target, avg_factor=count)
         return losses
-
-    def _align_loss(
-        self,
-        decoder: OpenEndedDecoder,
-        tokens: ImageTokens,
-        instructions: Sequence[Instruction],
-        indices: Tensor,
-        classes: Tensor,
-        present: Tensor,
-    ) -> Tensor:
-        asked = present & (classes >= 0)
-        # Summed over every layer of the tokenizer, as the tokenizer's own losses; (L, B, M, H).
-        layers = tokens.embeddings[None] if tokens.hidden_states is None else tokens.hidden_states
-        image = torch.stack([decoder.projector.linear(e) for e in layers]).float()
-        total = image.new_zeros(())
-        for i, instruction in enumerate(instructions):
-            names = decoder.language_model.name_embeddings(instruction.categories)
-            similarity = image[:, i, indices[i]] @ F.normalize(names.detach().float(), dim=-1).T
-            targets = classes[i].clamp(min=0).expand(len(layers), -1)
-            loss = F.cross_entropy(
-                similarity.flatten(0, 1),
-                targets.flatten(),
-                reduction='none',
-            )
-            total = total + (loss.view_as(targets) * asked[i]).sum()
-        return total / self._mean_over_ranks(asked.sum()) * self.align_weight

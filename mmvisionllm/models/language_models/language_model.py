@@ -237,8 +237,9 @@ class LanguageModel(BaseModule):
         return nn.functional.cross_entropy(logits, ids[:, 1:][valid[:, 1:]])
 
     def added_logits(self, hidden: Tensor, rows: slice | Tensor) -> Tensor:
-        """Score hidden states (..., D) against some of the added tokens -> (..., len(rows))."""
-        return hidden.float() @ self.added.output[rows].float().transpose(-1, -2)
+        """Score hidden states (..., D) against some of the added tokens -> (..., len(rows)), always in float32."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return hidden.float() @ self.added.output[rows].float().transpose(-1, -2)
 
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """Score hidden states (..., D) against all tokens, own and added -> (..., base_size + V)."""

@@ -199,6 +199,13 @@ def test_bfloat16_weights_take_float32_images(small):
     assert model.added_logits(hidden, slice(0, 3)).dtype == torch.float32
 
 
+def test_mixed_precision_scores_added_tokens_in_float32(llama):
+    hidden = torch.randn(4, 32)
+    with torch.autocast('cpu', torch.bfloat16):
+        scores = llama.added_logits(hidden, slice(0, 33))
+    assert torch.equal(scores, llama.added_logits(hidden, slice(0, 33)))
+
+
 def test_embed_takes_added_tokens_from_their_own_table(llama):
     tokenizer = llama.tokenizer
     ids = torch.tensor(tokenizer.encode('find <c0><p3>'))

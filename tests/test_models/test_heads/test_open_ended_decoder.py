@@ -1,0 +1,317 @@
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from mmvisionllm.instructions import Instruction
+from mmvisionllm.models.structures import ImageTokens
+
+NAMES = ('circle', 'square', 'triangle', 'star', 'heart')
+META = dict(img_shape=(40, 80), scale_factor=(0.5, 0.25))
+
+
+def instruct(categories=NAMES, text='Find <class> as <format> in <image>', num_points=2, **kwargs):
+    labels = kwargs.pop('label_ids', [NAMES.index(c) for c in categories])
+    return Instruction.from_text(
+        text, categories=categories, label_ids=labels, num_points=num_points, num_bins=33, **kwargs
+    )
+
+
+def make_tokens(batch=2, num=6, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return ImageTokens(
+        torch.randn(batch, num, 32, generator=generator),
+        torch.rand(batch, num, 2, generator=generator),
+        torch.randn(batch, num, generator=generator),
+    )
+
+
+def part(tokens, index):
+    """The image tokens of some images, or, with a pair, of some tokens of all images."""
+    return ImageTokens(tokens.embeddings[index], tokens.locations[index], tokens.objectness[index])
+
+
+@pytest.fixture(scope='module', params=['vocabulary', 'contextual'])
+def decoder(request, small):
+    decoder = small.build(small.decoder(class_logits=request.param)).eval()
+    with torch.no_grad():
+        for name, parameter in decoder.language_model.named_parameters():
+            if parameter.dim() > 1 and 'embed' not in name and 'added' not in name:
+                parameter.normal_(std=0.2)  # a model whose answers differ from token to token
+    return decoder
+
+
+def test_shapes_of_the_answers(decoder):
+    decoded = decoder(make_tokens(), [instruct(), instruct(NAMES[:2])])
+    assert decoded.class_logits.shape == (2, 6, 6)
+    assert decoded.point_logits.shape == (2, 6, 2, 2, 33)
+    assert torch.equal(decoded.locations, make_tokens().locations)
+    polygon = decoder(make_tokens(), [instruct(num_points=8)] * 2)
+    assert polygon.point_logits.shape == (2, 6, 8, 2, 33)
+    assert decoder.points(polygon).shape == (2, 6, 8, 2)
+
+
+def test_categories_beyond_an_images_own_are_impossible(decoder):
+    decoded = decoder(make_tokens(), [instruct(), instruct(NAMES[:2])])
+    impossible = decoded.class_logits == float('-inf')
+    assert not impossible[0].any()
+    assert impossible[1].all(0).tolist() == [False, False, True, True, True, False]
+
+
+def test_score_is_objectness_times_probability_of_the_class(decoder):
+    tokens, instruction = make_tokens(batch=1), instruct(NAMES[:3])
+    (found,) = decoder.predict(tokens, [instruction], [META])
+    probabilities = decoder(tokens, [instruction]).class_logits[0].softmax(-1)
+    assert probabilities.shape == (6, 4)  # <none> takes its share and is no answer
+    expected = tokens.objectness[0].sigmoid()[:, None] * probabilities[:, :3]
+    expected, order = expected.flatten().sort(descending=True)
+    torch.testing.assert_close(found.scores, expected)
+    assert torch.equal(found.labels, order % 3)
+
+
+def test_labels_are_the_datasets_and_only_those_asked_for(decoder):
+    instructions = [instruct(['star', 'square']), instruct(['heart', 'circle', 'triangle'])]
+    first, second = decoder.predict(make_tokens(), instructions, [META] * 2)
+    assert set(first.labels.tolist()) == {3, 1} and len(first.scores) == 12
+    assert set(second.labels.tolist()) == {4, 0, 2} and len(second.scores) == 18
+    far = instruct(['star', 'square'], label_ids=[1200, 7])
+    (found,) = decoder.predict(make_tokens(batch=1), [far], [META])
+    assert set(found.labels.tolist()) == {1200, 7}
+
+
+def test_answers_come_best_first_and_not_too_many(small, decoder):
+    few = small.build(small.decoder(max_per_img=4)).eval()
+    for model, count in ((decoder, 30), (few, 4)):
+        (found,) = model.predict(make_tokens(batch=1), [instruct()], [META])
+        assert len(found) == count
+        assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+        assert ((found.scores >= 0) & (found.scores <= 1)).all()
+
+
+def test_boxes_are_in_pixels_and_inside_the_image(decoder):
+    tokens = make_tokens(batch=1)
+    (scaled,) = decoder.predict(tokens, [instruct()], [META], rescale=False)
+    (original,) = decoder.predict(tokens, [instruct()], [META])
+    x1, y1, x2, y2 = scaled.bboxes.T
+    assert (x1 >= 0).all() and (x1 <= x2).all() and (x2 <= 80).all()
+    assert (y1 >= 0).all() and (y1 <= y2).all() and (y2 <= 40).all()
+    factor = scaled.bboxes.new_tensor([0.5, 0.25, 0.5, 0.25])
+    torch.testing.assert_close(original.bboxes * factor, scaled.bboxes)
+
+
+def test_points_by_argmax_and_by_expectation(small, decoder):
+    greedy = small.build(small.decoder(decode_mode='argmax'))
+    decoded = decoder(make_tokens(), [instruct()] * 2)
+    offsets = torch.tensor([[-0.5, 0.25], [1.0, 0.0]])
+    bins = (offsets * 16 + 16).long()
+    decoded.point_logits = torch.zeros(2, 6, 2, 2, 33)
+    decoded.point_logits.scatter_(-1, bins.expand(2, 6, 2, 2)[..., None], 3.0)
+    exact = offsets + decoded.locations[:, :, None]
+    torch.testing.assert_close(greedy.points(decoded), exact)
+    # All other bins have some probability, which pulls the expectation to the middle.
+    weight = torch.tensor(3.0).exp()
+    expected = (weight * bins + 16 * 33 - bins) / (weight + 32)
+    torch.testing.assert_close(
+        decoder.points(decoded), (expected - 16) / 16 + decoded.locations[:, :, None]
+    )
+
+
+def test_mixed_precision_does_not_round_coordinates(small):
+    decoder = small.build(small.decoder(language_model__num_bins=1025)).eval()
+    decoded = decoder(make_tokens(), [instruct()] * 2)
+    with torch.autocast('cpu', torch.bfloat16):
+        points = decoder.points(decoded)
+    torch.testing.assert_close(points, decoder.points(decoded), rtol=0, atol=1e-5)
+
+
+def test_order_of_image_tokens_permutes_the_answers(decoder):
+    tokens, instructions = make_tokens(), [instruct(), instruct(NAMES[:2], text='<image> <class>!')]
+    order = torch.tensor([4, 1, 5, 0, 2, 3])
+    decoded = decoder(tokens, instructions)
+    permuted = decoder(part(tokens, (slice(None), order)), instructions)
+    close = dict(rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(permuted.class_logits, decoded.class_logits[:, order], **close)
+    torch.testing.assert_close(permuted.point_logits, decoded.point_logits[:, order], **close)
+    assert not torch.allclose(permuted.class_logits, decoded.class_logits, **close)
+
+
+def test_answers_for_some_tokens_are_the_same_as_for_all(decoder):
+    tokens, instructions = make_tokens(), [instruct(), instruct()]
+    indices = torch.tensor([[5, 0, 0], [2, 3, 1]])
+    decoded, some = decoder(tokens, instructions), decoder(tokens, instructions, indices)
+    for row in range(2):
+        torch.testing.assert_close(
+            some.point_logits[row], decoded.point_logits[row, indices[row]], rtol=1e-4, atol=1e-4
+        )
+        assert torch.equal(some.locations[row], tokens.locations[row, indices[row]])
+
+
+def test_batch_does_not_change_an_images_answers(decoder):
+    tokens = make_tokens()
+    instructions = [
+        instruct(),
+        instruct(
+            NAMES[:2], text='In <image> there may be <class>, please find all of them: <format>'
+        ),
+    ]
+    together = decoder.predict(tokens, instructions, [META] * 2)
+    for i in range(2):
+        (alone,) = decoder.predict(part(tokens, slice(i, i + 1)), instructions[i : i + 1], [META])
+        torch.testing.assert_close(alone.scores, together[i].scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.bboxes, together[i].bboxes, rtol=1e-4, atol=1e-3)
+        assert torch.equal(alone.labels, together[i].labels)
+
+
+# -------------------------------------------------------------------------------------- training
+
+GROUND_TRUTH = [
+    InstanceData(
+        bboxes=torch.tensor([[8.0, 4.0, 40.0, 24.0], [50.0, 10.0, 70.0, 38.0]]),
+        labels=torch.tensor([3, 0]),
+    ),
+    InstanceData(bboxes=torch.tensor([[0.0, 0.0, 20.0, 20.0]]), labels=torch.tensor([1])),
+]
+MATCHES = [
+    (torch.tensor([4, 2]), torch.tensor([1, 0])),
+    (torch.tensor([0]), torch.tensor([0])),
+]
+
+
+def overfit(decoder, steps, instructions):
+    tokens = make_tokens()
+    decoder.train()
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, weight_decay=0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses = decoder.loss(tokens, instructions, GROUND_TRUTH, MATCHES, [META] * 2)
+        sum(v for k, v in losses.items() if k.startswith('loss')).backward()
+        optimizer.step()
+    return {k: float(v) for k, v in losses.items()}, decoder.eval()
+
+
+@pytest.mark.parametrize('class_logits', ['vocabulary', 'contextual'])
+@pytest.mark.parametrize(
+    'loss',
+    [
+        dict(),
+        dict(
+            location_sigma=1.0,
+            loss_bbox=dict(type='L1Loss', loss_weight=5.0),
+            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
+        ),
+    ],
+    ids=['one-hot', 'smoothed'],
+)
+def test_one_batch_is_learnt_by_heart(small, class_logits, loss):
+    decode_mode, precision = ('expectation', 1.5) if loss else ('argmax', 0.5)
+    cfg = small.decoder(class_logits=class_logits, loss=loss, decode_mode=decode_mode)
+    instructions = [instruct(['heart', 'star', 'circle']), instruct()]
+    losses, decoder = overfit(small.build(cfg), 60, instructions)
+    assert losses['loss_dec_cls'] < 0.05
+    if not loss:
+        assert set(losses) == {'loss_dec_cls', 'loss_dec_loc'}
+        assert losses['loss_dec_loc'] < 0.05
+    else:
+        # The entropy of a Gaussian of one bin is what is left.
+        assert losses['loss_dec_loc'] < 1.42 + 0.2
+        assert losses['loss_dec_bbox'] < 5 * 4 * 0.02 and losses['loss_dec_iou'] < 2 * 0.2
+    # What was learnt is answered: boxes to a bin or so (1/16 of a side), and labels.
+    decoded = decoder(make_tokens(), instructions)
+    points = decoder.points(decoded).flatten(2) * torch.tensor([80.0, 40.0, 80.0, 40.0])
+    allowed = torch.tensor([80.0, 40.0, 80.0, 40.0]) / 16 * (precision + 0.01)
+    for i, (index, gt_index) in enumerate(MATCHES):
+        assert ((points[i, index] - GROUND_TRUTH[i].bboxes[gt_index]).abs() <= allowed).all()
+        classes = decoded.class_logits[i, index].argmax(-1).tolist()
+        labels = [instructions[i].label_ids[c] for c in classes]
+        assert labels == GROUND_TRUTH[i].labels[gt_index].tolist()
+
+
+def test_objects_that_are_not_asked_for_go_to_none(small):
+    instructions = [instruct(['heart', 'triangle']), instruct(['square', 'star'])]
+    losses, decoder = overfit(small.build(small.decoder()), 60, instructions)
+    assert losses['loss_dec_cls'] < 0.05
+    decoded = decoder(make_tokens(), instructions)
+    assert decoded.class_logits[0, [4, 2]].argmax(-1).tolist() == [2, 2]  # <none>, behind both
+    assert decoded.class_logits[1, 0].argmax(-1) == 0
+    none = decoded.class_logits[0, [4, 2]].softmax(-1)[:, -1]
+    assert (
+        none > 0.9
+    ).all()  # and so the scores of what was asked for are a tenth of the objectness at most
+
+
+def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small):
+    plain = small.build(small.decoder())
+    aligned = small.build(small.decoder(loss=dict(align_weight=1.0)))
+    arguments = (make_tokens(), [instruct()] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
+    assert 'loss_align' not in plain.loss(*arguments)
+    before = aligned.loss(*arguments)['loss_align']
+    losses, _ = overfit(aligned, 30, [instruct()] * 2)
+    assert losses['loss_align'] < 0.5 * before
+
+
+def test_images_without_objects_cost_nothing_and_break_nothing(small):
+    decoder = small.build(
+        small.decoder(
+            loss=dict(
+                loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'), align_weight=1.0
+            )
+        )
+    )
+    nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    no_match = (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+    losses = decoder.loss(
+        make_tokens(), [instruct(), instruct(NAMES[:1])], [nothing] * 2, [no_match] * 2, [META] * 2
+    )
+    assert all(value == 0 for key, value in losses.items() if key.startswith('loss'))
+    sum(v for k, v in losses.items() if k.startswith('loss')).backward()
+    grads = [p.grad for p in decoder.parameters() if p.grad is not None]
+    assert grads and all(torch.isfinite(g).all() for g in grads)
+
+
+def test_padding_of_the_objects_does_not_change_the_losses(small):
+    """An image with two objects beside one with one: the same losses as one by one, averaged over objects."""
+    decoder = small.build(small.decoder()).eval()
+    tokens, instructions = make_tokens(), [instruct(), instruct(NAMES[:3])]
+    together = decoder.loss(tokens, instructions, GROUND_TRUTH, MATCHES, [META] * 2)
+    alone = [
+        decoder.loss(
+            part(tokens, slice(i, i + 1)),
+            instructions[i : i + 1],
+            GROUND_TRUTH[i : i + 1],
+            MATCHES[i : i + 1],
+            [META],
+        )
+        for i in range(2)
+    ]
+    for key in ('loss_dec_cls', 'loss_dec_loc'):
+        mean = (2 * alone[0][key] + alone[1][key]) / 3
+        torch.testing.assert_close(together[key], mean, rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+def test_one_batch_one_format(decoder):
+    with pytest.raises(ValueError, match=r'one output format: got .*x8, y8\).*x2, y2\)'):
+        decoder(make_tokens(), [instruct(), instruct(num_points=8)])
+
+
+def test_ground_truth_of_boxes_does_not_train_polygons(decoder):
+    with pytest.raises(ValueError, match='ask for 8 points per object, but the ground truth is'):
+        decoder.loss(make_tokens(), [instruct(num_points=8)] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
+
+
+def test_instruction_for_another_number_of_bins(decoder):
+    other = Instruction.from_text('<class> in <range>: <image>', categories=['cat'], num_bins=65)
+    with pytest.raises(ValueError, match='speaks of <p-32>, <p32>, but .* num_bins=33'):
+        decoder(make_tokens(batch=1), [other])
+
+
+@pytest.mark.parametrize('field', ['decode_mode', 'class_logits'])
+def test_unknown_switches(small, field):
+    with pytest.raises(ValueError, match=f"{field} must be '.*' or '.*', got 'magic'"):
+        small.build(small.decoder(**{field: 'magic'}))
+
+
+def test_missing_language_model(small):
+    with pytest.raises(FileNotFoundError, match="language model not found at '/models/alpaca-7b'"):
+        small.build(small.decoder(language_model__pretrained='/models/alpaca-7b'))

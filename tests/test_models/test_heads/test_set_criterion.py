@@ -1,0 +1,143 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmdet.registry import MODELS
+from mmvisionllm.instructions import Vocabulary
+from mmvisionllm.models.heads.open_ended_decoder import DecodedSet
+from mmvisionllm.models.heads.set_criterion import smoothed_targets
+
+VOCABULARY = Vocabulary(33)
+
+
+def build(**kwargs):
+    return MODELS.build(dict(type='SetCriterion', vocabulary=VOCABULARY, **kwargs))
+
+
+def perfect(classes, corners, locations, num_classes=3, sharpness=50.0):
+    """Answers that are exactly right, up to the bins."""
+    targets = torch.where(classes < 0, num_classes, classes)
+    class_logits = torch.zeros(*classes.shape, num_classes + 1)
+    class_logits.scatter_(-1, targets[..., None], sharpness)
+    offsets = corners.unflatten(-1, (2, 2)) - locations[:, :, None]
+    bins = VOCABULARY.codec.encode(offsets).long()
+    point_logits = torch.zeros(*bins.shape, 33).scatter_(-1, bins[..., None], sharpness)
+    return DecodedSet(class_logits, point_logits, locations)
+
+
+CLASSES = torch.tensor([[0, 2], [1, -1]])
+LOCATIONS = torch.tensor([[[0.5, 0.5], [0.25, 0.75]], [[0.5, 0.25], [0.5, 0.5]]])
+CORNERS = torch.tensor(  # on whole bins
+    [
+        [[0.25, 0.25, 0.75, 0.75], [0.0, 0.5, 0.5, 1.0]],
+        [[0.25, 0.0, 0.75, 0.5], [0.125, 0.5, 0.5, 0.625]],
+    ]
+)
+PRESENT = torch.ones(2, 2, dtype=torch.bool)
+
+
+@given(st.lists(st.floats(0, 32), min_size=1, max_size=9), st.sampled_from([0.0, 0.5, 2.0, 8.0]))
+def test_targets_are_probabilities_around_the_position(positions, sigma):
+    position = torch.tensor(positions)
+    targets = smoothed_targets(position, 33, sigma)
+    assert targets.shape == (len(positions), 33)
+    torch.testing.assert_close(targets.sum(-1), torch.ones(len(positions)))
+    assert (targets >= 0).all()
+    # The largest is the nearest; halfway between two bins either may be.
+    assert ((targets.argmax(-1) - position).abs() <= 0.5 + 1e-3).all()
+
+
+def test_one_hot_targets_are_the_papers():
+    targets = smoothed_targets(torch.tensor([0.0, 7.4, 32.0]), 33, 0)
+    assert targets.argmax(-1).tolist() == [0, 7, 32] and (targets.max(-1)[0] == 1).all()
+
+
+def test_smoothed_targets_keep_the_fraction():
+    """The expectation over a target away from the edges is the exact position, finer than the bins."""
+    position = torch.tensor([12.3, 16.5, 19.9])
+    targets = smoothed_targets(position, 33, 2.0)
+    torch.testing.assert_close(targets @ torch.arange(33.0), position, rtol=0, atol=1e-3)
+
+
+def test_right_answers_cost_nothing():
+    criterion = build(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
+    losses = criterion.set_losses(perfect(CLASSES, CORNERS, LOCATIONS), CLASSES, CORNERS, PRESENT)
+    assert set(losses) == {'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou'}
+    assert all(value.abs() < 1e-4 for value in losses.values())
+
+
+def test_knowing_nothing_costs_the_logarithm_of_the_choices():
+    decoded = DecodedSet(torch.zeros(2, 2, 4), torch.zeros(2, 2, 2, 2, 33), LOCATIONS)
+    losses = build().set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    torch.testing.assert_close(losses['loss_dec_cls'], torch.tensor(4.0).log())
+    torch.testing.assert_close(losses['loss_dec_loc'], torch.tensor(33.0).log())
+
+
+def test_weights_are_factors():
+    torch.manual_seed(0)
+    decoded = DecodedSet(torch.randn(2, 2, 4), torch.randn(2, 2, 2, 2, 33), LOCATIONS)
+    plain = build().set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    heavy = build(class_weight=2.0, location_weight=0.5)
+    heavy = heavy.set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    torch.testing.assert_close(heavy['loss_dec_cls'], 2 * plain['loss_dec_cls'])
+    torch.testing.assert_close(heavy['loss_dec_loc'], plain['loss_dec_loc'] / 2)
+
+
+@pytest.mark.parametrize('sigma', [0.0, 2.0])
+def test_wrong_answers_for_padding_cost_nothing(sigma):
+    criterion = build(
+        location_sigma=sigma, loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')
+    )
+    decoded = perfect(CLASSES, CORNERS, LOCATIONS)
+    present = torch.tensor([[True, False], [True, True]])
+    before = criterion.set_losses(decoded, CLASSES, CORNERS, present)
+    decoded.class_logits[0, 1] = torch.tensor([99.0, 0, 0, 0])
+    decoded.point_logits[0, 1] = torch.randn(2, 2, 33)
+    after = criterion.set_losses(decoded, CLASSES, CORNERS, present)
+    assert before == after
+
+
+def test_objects_not_asked_for_have_a_class_and_no_box():
+    criterion = build(loss_bbox=dict(type='L1Loss'))
+    decoded = perfect(CLASSES, CORNERS, LOCATIONS)
+    decoded.point_logits[1, 1] = torch.randn(2, 2, 33)  # the object of class -1
+    losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    assert losses['loss_dec_loc'] < 1e-4 and losses['loss_dec_bbox'] < 1e-4
+    decoded.class_logits[1, 1] = torch.tensor([50.0, 0, 0, 0])  # a class instead of <none>
+    losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    torch.testing.assert_close(losses['loss_dec_cls'], torch.tensor(50.0 / 4))
+
+
+def test_targets_beyond_the_bins_are_clipped():
+    corners = torch.tensor([[[-3.0, -3.0, 4.0, 4.0]]])
+    classes, location = torch.zeros(1, 1, dtype=torch.long), torch.full((1, 1, 2), 0.5)
+    decoded = DecodedSet(torch.zeros(1, 1, 4), torch.zeros(1, 1, 2, 2, 33), location)
+    decoded.point_logits[0, 0, 0, :, 0] = decoded.point_logits[0, 0, 1, :, 32] = 50.0
+    losses = build().set_losses(decoded, classes, corners, classes == 0)
+    assert losses['loss_dec_loc'] < 1e-4
+
+
+@pytest.mark.parametrize('detach', [True, False])
+def test_box_losses_move_the_location_only_if_they_may(detach):
+    criterion = build(loss_bbox=dict(type='L1Loss'))
+    locations = LOCATIONS.clone().requires_grad_()
+    logits = torch.randn(2, 2, 2, 2, 33, requires_grad=True)
+    decoded = DecodedSet(torch.zeros(2, 2, 4), logits, locations)
+    losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT, detach_location=detach)
+    sum(losses.values()).backward()
+    assert (locations.grad is None) is detach
+    assert logits.grad.abs().sum() > 0
+
+
+def test_mixed_precision_does_not_round_the_expected_box():
+    vocabulary = Vocabulary(1025)
+    criterion = MODELS.build(
+        dict(type='SetCriterion', vocabulary=vocabulary, loss_bbox=dict(type='L1Loss'))
+    )
+    torch.manual_seed(0)
+    decoded = DecodedSet(torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS)
+    exact = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
+    with torch.autocast('cpu', torch.bfloat16):
+        mixed = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
+    torch.testing.assert_close(mixed, exact, rtol=0, atol=1e-5)

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from mmvisionllm.models.heads.token_projector import TokenProjector
+
+
+@pytest.fixture
+def projector():
+    torch.manual_seed(0)
+    return TokenProjector(32, 64, std=0.02)
+
+
+def test_tokens_enter_at_the_scale_of_words(projector):
+    for scale in (0.1, 1.0, 30.0):
+        tokens = projector(torch.randn(2, 10, 32) * scale, torch.rand(2, 10, 2))
+        assert tokens.shape == (2, 10, 64)
+        assert abs(tokens.std() - 0.02) < 0.001
+
+
+def test_tokens_are_projected_one_by_one(projector):
+    embeddings, locations = torch.randn(2, 10, 32), torch.rand(2, 10, 2)
+    order = torch.randperm(10)
+    torch.testing.assert_close(
+        projector(embeddings[:, order], locations[:, order]),
+        projector(embeddings, locations)[:, order],
+    )
+
+
+def test_what_and_where_both_matter(projector):
+    embeddings, locations = torch.randn(1, 5, 32), torch.rand(1, 5, 2)
+    tokens = projector(embeddings, locations)
+    assert not torch.allclose(tokens, projector(embeddings, locations + 0.1))
+    assert not torch.allclose(tokens, projector(embeddings + 0.1, locations))
+
+
+def test_one_hundredth_of_the_image_is_told_apart(projector):
+    """Every pair of locations on a grid has its own code."""
+    axis = torch.linspace(0, 1, 101)
+    grid = torch.stack(torch.meshgrid(axis[::10], axis, indexing='ij'), -1).view(1, -1, 2)
+    tokens = projector(torch.zeros(1, grid.size(1), 32), grid)[0]
+    distance = torch.cdist(tokens, tokens) + torch.eye(len(tokens))
+    assert distance.min() > 1e-4
+
+
+def test_gradients_reach_embeddings_and_weights(projector):
+    embeddings = torch.randn(1, 5, 32, requires_grad=True)
+    projector(embeddings, torch.rand(1, 5, 2))[..., :7].sum().backward()
+    assert embeddings.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in projector.parameters())
