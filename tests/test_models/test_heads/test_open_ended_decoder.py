@@ -18,16 +18,21 @@ def instruct(categories=NAMES, text='Find <class> as <format> in <image>', num_p
 
 def make_tokens(batch=2, num=6, seed=3):
     generator = torch.Generator().manual_seed(seed)
-    return ImageTokens(
-        torch.randn(batch, num, 32, generator=generator),
-        torch.rand(batch, num, 2, generator=generator),
-        torch.randn(batch, num, generator=generator),
-    )
+    embeddings = torch.randn(batch, num, 32, generator=generator)
+    locations = torch.rand(batch, num, 2, generator=generator)
+    objectness = torch.randn(batch, num, generator=generator)
+    return ImageTokens(embeddings, locations, objectness, hidden_states=embeddings[None])
 
 
 def part(tokens, index):
-    """The image tokens of some images, or, with a pair, of some tokens of all images."""
-    return ImageTokens(tokens.embeddings[index], tokens.locations[index], tokens.objectness[index])
+    """The image tokens of some images, or, with a pair, some tokens of all images."""
+    embeddings = tokens.embeddings[index]
+    return ImageTokens(
+        embeddings,
+        tokens.locations[index],
+        tokens.objectness[index],
+        hidden_states=embeddings[None],
+    )
 
 
 @pytest.fixture(scope='module', params=['vocabulary', 'contextual'])
@@ -182,7 +187,7 @@ def overfit(decoder, steps, instructions):
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, weight_decay=0)
     for _ in range(steps):
         optimizer.zero_grad()
-        losses = decoder.loss(tokens, instructions, GROUND_TRUTH, MATCHES, [META] * 2)
+        losses = decoder.loss(tokens, instructions, GROUND_TRUTH, [MATCHES], [META] * 2)
         sum(v for k, v in losses.items() if k.startswith('loss')).backward()
         optimizer.step()
     return {k: float(v) for k, v in losses.items()}, decoder.eval()
@@ -240,8 +245,8 @@ def test_objects_that_are_not_asked_for_go_to_none(small):
 
 def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small):
     plain = small.build(small.decoder())
-    aligned = small.build(small.decoder(loss=dict(align_weight=1.0)))
-    arguments = (make_tokens(), [instruct()] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
+    aligned = small.build(small.decoder(align_weight=1.0))
+    arguments = (make_tokens(), [instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
     assert 'loss_align' not in plain.loss(*arguments)
     before = aligned.loss(*arguments)['loss_align']
     losses, _ = overfit(aligned, 30, [instruct()] * 2)
@@ -251,15 +256,18 @@ def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small):
 def test_images_without_objects_cost_nothing_and_break_nothing(small):
     decoder = small.build(
         small.decoder(
-            loss=dict(
-                loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'), align_weight=1.0
-            )
+            loss=dict(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')),
+            align_weight=1.0,
         )
     )
     nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
     no_match = (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
     losses = decoder.loss(
-        make_tokens(), [instruct(), instruct(NAMES[:1])], [nothing] * 2, [no_match] * 2, [META] * 2
+        make_tokens(),
+        [instruct(), instruct(NAMES[:1])],
+        [nothing] * 2,
+        [[no_match] * 2],
+        [META] * 2,
     )
     assert all(value == 0 for key, value in losses.items() if key.startswith('loss'))
     sum(v for k, v in losses.items() if k.startswith('loss')).backward()
@@ -271,13 +279,13 @@ def test_padding_of_the_objects_does_not_change_the_losses(small):
     """An image with two objects beside one with one: the same losses as one by one, averaged over objects."""
     decoder = small.build(small.decoder()).eval()
     tokens, instructions = make_tokens(), [instruct(), instruct(NAMES[:3])]
-    together = decoder.loss(tokens, instructions, GROUND_TRUTH, MATCHES, [META] * 2)
+    together = decoder.loss(tokens, instructions, GROUND_TRUTH, [MATCHES], [META] * 2)
     alone = [
         decoder.loss(
             part(tokens, slice(i, i + 1)),
             instructions[i : i + 1],
             GROUND_TRUTH[i : i + 1],
-            MATCHES[i : i + 1],
+            [MATCHES[i : i + 1]],
             [META],
         )
         for i in range(2)
@@ -297,7 +305,9 @@ def test_one_batch_one_format(decoder):
 
 def test_ground_truth_of_boxes_does_not_train_polygons(decoder):
     with pytest.raises(ValueError, match='ask for 8 points per object, but the ground truth is'):
-        decoder.loss(make_tokens(), [instruct(num_points=8)] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
+        decoder.loss(
+            make_tokens(), [instruct(num_points=8)] * 2, GROUND_TRUTH, [MATCHES], [META] * 2
+        )
 
 
 def test_instruction_for_another_number_of_bins(decoder):
