@@ -83,9 +83,8 @@ model = dict(
             # the expected corners. The paper's own: location_sigma=0.0, loss_bbox=None, loss_iou=None.
             location_sigma=8.0,
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
-            # Needed only by a language model that knows no words yet.
-            align_weight=0.0),
+            loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
+        align_weight=0.0,  # needed only by a language model that knows no words yet
         max_per_img=100))  # COCO scores 100 boxes per image
 
 # What stands in for `pretrained` when the model is built without weights (mmvisionllm.utils.meta_build).

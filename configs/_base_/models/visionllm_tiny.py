@@ -101,6 +101,8 @@ model = dict(
             location_weight=1.0,
             location_sigma=8.0,  # bins; measured in docs/measurements.md
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
-            align_weight=1.0),
+            loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
+        align_weight=1.0,
+        # The tokenizer learns from its own losses, the language model to read it.
+        token_grad=0.1,
         max_per_img=100))

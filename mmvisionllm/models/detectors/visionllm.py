@@ -114,7 +114,8 @@ class VisionLLM(BaseDetector):
             for sample, instruction in zip(batch_data_samples, instructions)
         ]
         losses = self.neck.loss(tokens, objects, metas)
-        matches = self.neck.match(tokens, objects, metas)
+        layers = range(len(tokens.hidden_states)) if self.bbox_head.align_weight else [-1]
+        matches = [self.neck.match(tokens, objects, metas, layer) for layer in layers]
         losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
 

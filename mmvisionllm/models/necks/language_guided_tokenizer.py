@@ -163,17 +163,17 @@ class LanguageGuidedTokenizer(BaseModule):
         tokens: ImageTokens,
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
+        layer: int = -1,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Bipartite matching of the last layer's tokens to objects.
+        """Bipartite matching of one decoder layer's tokens, by default the last one's, to objects.
 
         Returns:
             Per image the indices of matched tokens and of their objects, both (n,).
         """
-        last = len(tokens.hidden_states) - 1
         scores, boxes = self.bbox_head(tokens.hidden_states, tokens.references)
         pairs = []
         targets = self._agnostic(batch_gt_instances)
-        for score, box, gt, meta in zip(scores[last], boxes[last], targets, batch_img_metas):
+        for score, box, gt, meta in zip(scores[layer], boxes[layer], targets, batch_img_metas):
             height, width = meta['img_shape'][:2]
             pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
             predicted = InstanceData(scores=score, bboxes=pixels)
