@@ -104,5 +104,5 @@ model = dict(
             loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
         align_weight=1.0,
         # The tokenizer learns from its own losses, the language model to read it.
-        token_grad=0.1,
+        token_grad=0.3,
         max_per_img=100))

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from mmcv.ops import MultiScaleDeformableAttention
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -98,6 +99,11 @@ class LanguageGuidedTokenizer(BaseModule):
             for parameter in coder.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
+            # Its own start, sampling points in a star around the reference, is gone by now, and it is not initialised
+            # again from above.
+            for module in coder.modules():
+                if isinstance(module, MultiScaleDeformableAttention):
+                    module.init_weights()
         nn.init.xavier_uniform_(self.reference_points_fc.weight)
         nn.init.zeros_(self.reference_points_fc.bias)
         nn.init.normal_(self.level_embed)
