@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 
 # A slow machine is no fault of the code, and the same commit gives the same result.
 settings.register_profile('tests', deadline=None, derandomize=True)
@@ -133,9 +134,10 @@ def build(cfg: dict, seed: int = 0) -> torch.nn.Module:
     import mmvisionllm  # noqa: F401  registers its modules
     from mmdet.registry import MODELS
 
-    MMLogger.get_current_instance().setLevel(
-        'ERROR'
-    )  # else each parameter's initialisation is told
+    init_default_scope('mmdet')  # as a Runner does
+
+    # Else the initialisation of each parameter is logged.
+    MMLogger.get_current_instance().setLevel('ERROR')
     torch.manual_seed(seed)
     model = MODELS.build(cfg)
     model.init_weights()

@@ -141,17 +141,18 @@ def shared_prefix_attention(
     if num * size == 0:
         return prefix_out.transpose(1, 2), None
     # Objects' queries: scores against the prefix and against the own object side by side under one softmax.
+    # In mixed precision, products come out in another type than the queries: rotary embeddings are in float32.
     q = query[:, :, length:].reshape(batch, kv_heads, groups, num, size, dim) * scaling
     own_k = key[:, :, length:].reshape(batch, kv_heads, 1, num, size, dim)
     own_v = value[:, :, length:].reshape(batch, kv_heads, 1, num, size, dim)
     prefix_k = key[:, :, :length].transpose(-1, -2)
     to_prefix = (q.reshape(batch, kv_heads, -1, dim) @ prefix_k).view(*q.shape[:-1], length)
     to_prefix = to_prefix.masked_fill(
-        ~layout.valid[:, None, None, None, None, :], torch.finfo(q.dtype).min
+        ~layout.valid[:, None, None, None, None, :], torch.finfo(to_prefix.dtype).min
     )
     to_own = q @ own_k.transpose(-1, -2)
     causal = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()
-    to_own = to_own.masked_fill(~causal, torch.finfo(q.dtype).min)
+    to_own = to_own.masked_fill(~causal, torch.finfo(to_own.dtype).min)
     weights = torch.cat([to_prefix, to_own], -1).float().softmax(-1).to(q.dtype)
     weights = F.dropout(weights, dropout, training=dropout > 0)
     to_prefix, to_own = weights.split([length, size], -1)

@@ -199,6 +199,14 @@ def test_bfloat16_weights_take_float32_images(small):
     assert model.added_logits(hidden, slice(0, 3)).dtype == torch.float32
 
 
+def test_mixed_precision_equals_the_dense_mask(model):
+    embeddings, layout = inputs(model)
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        shared, dense = model(embeddings, layout), model.forward_dense(embeddings, layout)
+    difference = (shared.float() - dense.float())[is_real(layout)]
+    assert difference.abs().mean() < 0.02 * dense.float().abs().mean()
+
+
 def test_mixed_precision_scores_added_tokens_in_float32(llama):
     hidden = torch.randn(4, 32)
     with torch.autocast('cpu', torch.bfloat16):
