@@ -49,7 +49,9 @@ def test_only_the_masks_and_their_soft_edges_differ_from_the_background():
     changed = (render(scene) != render(replace(scene, objects=()))).any(2)
     covered = scene.id_map > 0
     assert changed[covered].mean() > 0.98
-    assert not (changed & ~_widened(covered)).any()
+    # A sharp tip fades out over two pixels: none of them is covered by half, which is what a mask needs.
+    assert not (changed & ~_widened(_widened(covered))).any()
+    assert (changed & ~_widened(covered)).sum() <= 2 * len(scene.objects)
 
 
 def test_outline_surrounds_the_object_without_moving_its_mask():
