@@ -161,13 +161,10 @@ class Demo:
         pretrained = self.checkpoint(PRETRAIN)
         if pretrained is None:
             raise StageError(f'no pretrained language model in work_dirs/{PRETRAIN}')
-        init_cfg = dict(
-            type='Pretrained', checkpoint=pretrained.relative_to(self.folder), prefix='bbox_head'
-        )
-        options = [f'model.bbox_head.init_cfg.{key}={value}' for key, value in init_cfg.items()]
+        pretrained = pretrained.relative_to(self.folder)
         work_dir = self.work_dir.relative_to(self.folder)
         self.tool('train', config_path(DETECTOR), '--work-dir', work_dir, '--resume',
-                  *self.quick_options(*options))  # fmt: skip
+                  *self.quick_options(f'model.bbox_head.init_cfg.checkpoint={pretrained}'))  # fmt: skip
 
     def test(self) -> None:
         stamp = self.stamp()
@@ -255,7 +252,6 @@ def choose_scenes(annotation_file: Path) -> tuple[dict[str, list[str]], list[str
 
     def best(asked: Sequence[str], number: int) -> list[str]:
         """Scenes with many objects that are asked for, and many that are not."""
-
         def merit(image_id: int) -> int:
             count = sum(name in asked for name in found[image_id])
             return min(count, len(found[image_id]) - count)
