@@ -168,11 +168,3 @@ def toy(tmp_path):
 def noise():
     """Ten samples of random numbers."""
     return Noise()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """All of these train: they run with the slow tests until their time on two cores is measured."""
-    for item in items:
-        if 'test_engine' in str(item.path):
-            item.add_marker(pytest.mark.slow)
