@@ -168,7 +168,7 @@ print(json.dumps(dict(
     assert Path(found['root']).parent == installed
     assert {'train.py', 'test.py', 'make_scenes.py'} <= set(found['tools'])
     assert found['found'] == {'metafile.yml': 1, 'model-index.yml': 1}
-    assert {'visionllm_tiny_scenes', 'visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco'} <= set(
+    assert {'visionllm_tiny_scenes', 'visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco'} <= set(
         found['models'])
 
 

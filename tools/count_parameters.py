@@ -2,7 +2,7 @@
 """Count a config's parameters per part, without loading or downloading any weights.
 
 Examples:
-    python tools/count_parameters.py configs/visionllm/visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py
+    python tools/count_parameters.py configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py
     mim run mmvisionllm count_parameters CONFIG
 """
 

@@ -18,7 +18,7 @@ from mmdet.structures import DetDataSample
 from mmvisionllm.instructions import Instruction
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py'
+CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
 TOKENIZER = str(ROOT / 'configs/_base_/tokenizers/scenes')
 
 

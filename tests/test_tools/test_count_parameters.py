@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAPER = 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py'
+PAPER = 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS
 from mmvisionllm.utils.meta_build import Count, build_on_meta, count_parameters, format_counts
 
 ROOT = Path(__file__).parents[2]
-PAPER = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py'
+PAPER = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
 TINY = ROOT / 'configs/visionllm/visionllm_tiny_scenes.py'
 STAND_IN = str(ROOT / 'configs/_base_/tokenizers/scenes')
 LLAMA = ROOT.parent / 'shared/models/llama_tokenizer'

@@ -1,5 +1,5 @@
 # COCO 2017 detection, each sample with an instruction; images as for mmdet's Deformable DETR.
-dataset_type = 'CocoDataset'
+dataset_type = 'CheckedCocoDataset'  # mmdet's, and it says what it leaves out
 data_root = 'data/coco/'
 backend_args = None
 
@@ -50,15 +50,18 @@ train_dataloader = dict(
     batch_size=1,  # paper: 1 image per GPU
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='SeededDefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/instances_train2017.json',
-        data_prefix=dict(img='train2017/'),
-        filter_cfg=dict(filter_empty_gt=False),  # as Deformable DETR: images without objects teach objectness
-        pipeline=train_pipeline,
-        backend_args=backend_args))
+        type='SeededDataset',  # random transforms draw the same after a resume
+        dataset=dict(
+            type=dataset_type,
+            data_root=data_root,
+            ann_file='annotations/instances_train2017.json',
+            data_prefix=dict(img='train2017/'),
+            # As Deformable DETR: images without objects teach objectness.
+            filter_cfg=dict(filter_empty_gt=False),
+            pipeline=train_pipeline,
+            backend_args=backend_args)))
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,

@@ -1,5 +1,5 @@
 # Rendered scenes: python tools/make_scenes.py data/scenes --train 6000 --val 300 --seed 0
-dataset_type = 'CocoDataset'
+dataset_type = 'CheckedCocoDataset'  # mmdet's, and it says what it leaves out
 data_root = 'data/scenes/'
 categories = (
     'circle', 'square', 'triangle', 'star', 'heart', 'arrow', 'hourglass', 'plus sign',

@@ -30,6 +30,10 @@ class TokenProjector(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims)
         )
+        # At first a token is its linear part alone: what the alignment teaches reads as a word from the start, before a
+        # language model that meets noise instead has forgotten how to look words up.
+        nn.init.zeros_(self.mlp[-1].weight)
+        nn.init.zeros_(self.mlp[-1].bias)
         self.location = nn.Linear(4 * num_frequencies, out_dims)
         # Where a token is shall not drown what it is: its location starts out as a small part of the sum.
         nn.init.normal_(self.location.weight, std=0.01)

@@ -19,7 +19,7 @@ from mmvisionllm.utils.meta_build import build_on_meta
 
 ROOT = Path(__file__).parents[3]
 TOKENIZER = str(ROOT / 'configs/_base_/tokenizers/scenes')
-PAPER = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py'
+PAPER = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
 DIMS, CLASSES, DETR_QUERIES = 32, 5, 9
 
 

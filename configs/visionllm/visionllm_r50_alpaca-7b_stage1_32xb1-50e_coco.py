@@ -1,13 +1,13 @@
 # The paper's stage 1 (3.5): ResNet-50, Alpaca-7B with LoRA, COCO detection, 50 epochs, 4 nodes x 8 GPUs x 1 image.
 #
 # With slurm:
-#   mim train mmvisionllm visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py \
+#   mim train mmvisionllm visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py \
 #       --launcher slurm --partition PARTITION --gpus 32 --gpus-per-node 8
 # Without, on each node (NODE_RANK 0 to 3), in a clone of the repository:
 #   torchrun --nnodes 4 --nproc-per-node 8 --node-rank NODE_RANK --master-addr ADDRESS --master-port 29500 \
-#       tools/train.py configs/visionllm/visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py --launcher pytorch
+#       tools/train.py configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py --launcher pytorch
 # One node, with the learning rate scaled to it:
-#   mim train mmvisionllm visionllm_r50_alpaca-7b_stage1_4xb8-50e_coco.py --launcher pytorch --gpus 8 --auto-scale-lr
+#   mim train mmvisionllm visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py --launcher pytorch --gpus 8 --auto-scale-lr
 #
 # Three things are fetched unless you have them; each is a hub id, a URL or a path of yours:
 #   --cfg-options model.bbox_head.language_model.pretrained=FOLDER model.neck.text_encoder.pretrained=FOLDER \
