@@ -17,6 +17,7 @@ class ImageTokens:
         objectness: (B, M) logits: is there an object that the instruction asks for.
         hidden_states: (L, B, M, D) outputs of every decoder layer, for the deep supervision of the tokenizer.
         references: L + 1 reference points of mmdet's decoder, (B, M, 2) or (B, M, 4).
+        extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
     """
 
     embeddings: Tensor
@@ -24,3 +25,4 @@ class ImageTokens:
     objectness: Tensor
     hidden_states: Tensor | None = None
     references: list[Tensor] | None = None
+    extents: Tensor | None = None

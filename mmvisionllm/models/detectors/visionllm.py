@@ -54,6 +54,11 @@ class VisionLLM(BaseDetector):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.bbox_head = MODELS.build(bbox_head)
+        if self.bbox_head.projector.with_extent and not self.neck.bbox_head.with_extent:
+            raise ValueError(
+                'bbox_head enters tokens by their boxes (with_extent=True), but token_head regresses centres alone: set '
+                'with_extent to the same in both'
+            )
         self.default_instruction = self._parse(instruction) if instruction else None
 
     def _parse(self, instruction: Instruction | dict[str, Any] | str) -> Instruction:

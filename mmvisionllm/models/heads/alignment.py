@@ -53,7 +53,9 @@ def alignment_loss(
         losses, count = total.new_zeros(()), total.new_zeros(())
         for i, (index, gt_index) in enumerate(matches):
             labels = batch_gt_instances[i].labels[gt_index].tolist()
-            classes = torch.tensor([orders[i].get(x, -1) for x in labels], device=index.device).long()
+            classes = torch.tensor(
+                [orders[i].get(x, -1) for x in labels], device=index.device
+            ).long()
             similarity = image[i, index] @ names[i].T
             losses = losses + F.cross_entropy(similarity, classes, ignore_index=-1, reduction='sum')
             count = count + (classes >= 0).sum()

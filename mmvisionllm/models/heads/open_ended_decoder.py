@@ -17,6 +17,7 @@ from mmvisionllm.instructions import Instruction
 from ..structures import ImageTokens
 from .alignment import alignment_loss
 from .prefix import embed_prefix
+from .rehearsal import WordRehearsal
 from .set_criterion import expected_bins
 from .token_projector import TokenProjector
 
@@ -35,6 +36,14 @@ class DecodedSet:
     point_logits: Tensor
     locations: Tensor
 
+    def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
+        """The first ``num_objects`` and the rest."""
+        n = num_objects
+        return (
+            DecodedSet(self.class_logits[:, :n], self.point_logits[:, :n], self.locations[:, :n]),
+            DecodedSet(self.class_logits[:, n:], self.point_logits[:, n:], self.locations[:, n:]),
+        )
+
 
 @MODELS.register_module()
 class OpenEndedDecoder(BaseModule):
@@ -47,7 +56,9 @@ class OpenEndedDecoder(BaseModule):
             ``'contextual'``: that plus a projection of the class token's own hidden state in the instruction, where it
             stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
             the instruction's directly, so that a decoder trained from scratch need not learn to copy them first.
+        with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
         align_weight: Weight of :func:`alignment_loss`; 0 leaves it out, as the paper does.
+        rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
         token_grad: Share of the decoder's gradient that reaches the image tokens, 0 to 1. Below 1, the tokenizer learns
             mostly from its own losses while the language model learns to read it.
@@ -64,7 +75,9 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: int = 256,
         loss: OptConfigType = None,
         class_logits: str = 'vocabulary',
+        with_extent: bool = False,
         align_weight: float = 0.0,
+        rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
         token_grad: float = 1.0,
         detach_location: bool = True,
@@ -81,7 +94,10 @@ class OpenEndedDecoder(BaseModule):
         self.language_model = MODELS.build(language_model)
         self.vocabulary = self.language_model.vocabulary
         self.projector = TokenProjector(
-            embed_dims, self.language_model.hidden_size, self.language_model.added.std
+            embed_dims,
+            self.language_model.hidden_size,
+            self.language_model.added.std,
+            with_extent,
         )
         self.class_projection = None
         if class_logits == 'contextual':
@@ -92,6 +108,7 @@ class OpenEndedDecoder(BaseModule):
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
         self.align_weight = align_weight
+        self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
         self.decode_mode = decode_mode
         self.token_grad = token_grad
         self.detach_location = detach_location
@@ -102,6 +119,7 @@ class OpenEndedDecoder(BaseModule):
         tokens: ImageTokens,
         instructions: Sequence[Instruction],
         indices: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> DecodedSet:
         """Answer for all image tokens, or for some of them.
 
@@ -109,16 +127,25 @@ class OpenEndedDecoder(BaseModule):
             tokens: M image tokens per image.
             instructions: B instructions that ask for the same output format.
             indices: (B, P) tokens to answer for; all M by default. All M are in the prefix either way.
+            words: (B, R, D) further objects in the language model's space, put to random places and answered for after
+                the tokens.
         """
         embeddings = tokens.embeddings
         if self.token_grad < 1:
             embeddings = embeddings.detach().lerp(embeddings, self.token_grad)
-        image = self.projector(embeddings, tokens.locations.detach())
+        extents = None if tokens.extents is None else tokens.extents.detach()
+        image = self.projector(embeddings, tokens.locations.detach(), extents)
         locations = tokens.locations
         objects = image
         if indices is not None:
             objects = image.gather(1, indices[..., None].expand(-1, -1, image.size(-1)))
             locations = locations.gather(1, indices[..., None].expand(-1, -1, 2))
+        if words is not None:
+            places = torch.rand(*words.shape[:2], 4, device=words.device).split(2, -1)
+            objects = torch.cat(
+                [objects, self.projector.place(words, *places).to(objects.dtype)], 1
+            )
+            locations = torch.cat([locations, places[0]], 1)
         return self.decode(image, objects, locations, instructions)
 
     def decode(

@@ -113,8 +113,15 @@ class SetCriterion(BaseModule):
             labels = gt.labels[gt_index].tolist()
             classes[i, :n] = torch.tensor([order.get(x, -1) for x in labels], device=device)
             corners[i, :n] = gt.bboxes[gt_index] / size
-        decoded = decoder(tokens, instructions, indices)
-        return self.set_losses(decoded, classes, corners, present, decoder.detach_location)
+        if decoder.rehearsal is None:
+            decoded = decoder(tokens, instructions, indices)
+            return self.set_losses(decoded, classes, corners, present, decoder.detach_location)
+        words, word_classes = decoder.rehearsal(decoder.language_model, instructions)
+        decoded, rehearsed = decoder(tokens, instructions, indices, words).split(most)
+        losses = self.set_losses(decoded, classes, corners, present, decoder.detach_location)
+        loss = self.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
+        losses['loss_rehearsal'] = loss['loss_dec_cls'] * decoder.rehearsal.loss_weight
+        return losses
 
     def set_losses(
         self,

@@ -11,49 +11,77 @@ from torch import Tensor, nn
 class TokenProjector(nn.Module):
     """``(e_i, l_i)`` -> one vector in the language model's space, at the scale of its word embeddings.
 
-    The embedding goes through a linear layer and an MLP, the location through sine features and a linear layer; their sum
-    is normalised and scaled to the standard deviation of the word embeddings, so that the language model meets image
-    tokens as it meets words.
+    The embedding goes through a linear layer and an MLP, the box (or the location alone) through sine features and a
+    linear layer. The former side is normalised before they are added; the sum is normalised and scaled to the standard
+    deviation of the word embeddings, so that the language model meets image tokens as it meets words.
 
     Args:
         in_dims: Channels of e_i.
         out_dims: Hidden size of the language model.
         std: Standard deviation of its word embeddings.
+        with_extent: Enter the token's width and height beside its location. With iterative refinement of the boxes, e_i
+            holds what a layer changes of the box, and not the box.
         num_frequencies: Sine features per coordinate: wavelengths from 2 image sides down to 2 / 2^(n-1).
     """
 
-    def __init__(self, in_dims: int, out_dims: int, std: float, num_frequencies: int = 8) -> None:
+    def __init__(
+        self,
+        in_dims: int,
+        out_dims: int,
+        std: float,
+        with_extent: bool = False,
+        num_frequencies: int = 8,
+    ) -> None:
         super().__init__()
         self.std = std
+        self.with_extent = with_extent
+        self.num_frequencies = num_frequencies
         # What the alignment loss reads: in the sum as it is, so that an aligned token is close to its name's embedding.
         self.linear = nn.Linear(in_dims, out_dims)
+        # Small, so that what the alignment adds soon outweighs what was there at random.
+        nn.init.xavier_uniform_(self.linear.weight, gain=0.3)
         self.mlp = nn.Sequential(
             nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims)
         )
-        # At first a token is its linear part alone: what the alignment teaches reads as a word from the start, before a
-        # language model that meets noise instead has forgotten how to look words up.
+        # At first a token is its linear part alone: what the alignment teaches reads as a word from the start.
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
-        self.location = nn.Linear(4 * num_frequencies, out_dims)
-        # Where a token is shall not drown what it is: its location starts out as a small part of the sum.
-        nn.init.normal_(self.location.weight, std=0.01)
+        self.content_norm = nn.LayerNorm(out_dims, elementwise_affine=False)
+        features = (8 if with_extent else 4) * num_frequencies
+        self.location = nn.Linear(features, out_dims)
+        # Of the features' squares, half add up: a standard deviation of 0.5, so that where a token is does not drown what
+        # it is.
+        nn.init.normal_(self.location.weight, std=0.5 * math.sqrt(2 / features))
         nn.init.zeros_(self.location.bias)
         self.norm = nn.LayerNorm(out_dims)
-        self.num_frequencies = num_frequencies
 
-    def forward(self, embeddings: Tensor, locations: Tensor) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, locations: Tensor, extents: Tensor | None = None
+    ) -> Tensor:
         """Project.
 
         Args:
             embeddings: (B, M, D) e_i.
             locations: (B, M, 2) l_i, normalised.
+            extents: (B, M, 2) widths and heights, normalised, if ``with_extent``.
 
         Returns:
             (B, M, D_llm).
+
+        Raises:
+            ValueError: if the extents are missing.
         """
+        return self.place(self.linear(embeddings) + self.mlp(embeddings), locations, extents)
+
+    def place(self, content: Tensor, locations: Tensor, extents: Tensor | None = None) -> Tensor:
+        """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above."""
+        if self.with_extent:
+            if extents is None:
+                raise ValueError(
+                    'with_extent=True, but the image tokens have no extents: set with_extent=True in token_head, too'
+                )
+            locations = torch.cat([locations, extents], -1)
         powers = 2.0 ** torch.arange(self.num_frequencies, device=locations.device)
         angles = (locations[..., None].float() * math.pi * powers).flatten(-2)
-        features = torch.cat([angles.sin(), angles.cos()], -1).to(embeddings.dtype)
-        return self.norm(
-            self.linear(embeddings) + self.mlp(embeddings) + self.location(features)
-        ) * self.std
+        features = torch.cat([angles.sin(), angles.cos()], -1).to(content.dtype)
+        return self.norm(self.content_norm(content) + self.location(features)) * self.std

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmcv.ops import MultiScaleDeformableAttention
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
@@ -140,10 +141,20 @@ class LanguageGuidedTokenizer(BaseModule):
         decoded = self.forward_decoder(**decoder_inputs)
         hidden_states, references = decoded['hidden_states'], decoded['references']
         last = hidden_states[-1]
-        reference = inverse_sigmoid(references[len(hidden_states) - 1])[..., :2]
-        locations = (self.bbox_head.reg_branches[-1](last)[..., :2] + reference).sigmoid()
+        reference = inverse_sigmoid(references[len(hidden_states) - 1])
+        change = self.bbox_head.reg_branches[-1](last)
+        # Reference points are centres, or boxes once they have been refined.
+        boxes = (change + F.pad(reference, (0, 4 - reference.size(-1)))).sigmoid()
+        locations, extents = boxes.split(2, -1)
         objectness = self.bbox_head.cls_branches[-1](last)[..., 0]
-        return ImageTokens(last, locations, objectness, hidden_states, references)
+        return ImageTokens(
+            last,
+            locations,
+            objectness,
+            hidden_states,
+            references,
+            extents if self.bbox_head.with_extent else None,
+        )
 
     def loss(
         self,

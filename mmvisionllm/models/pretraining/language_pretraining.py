@@ -2,18 +2,17 @@
 
 The paper's LLM is pretrained on text; a decoder trained from scratch on images learns boxes but never to look a
 category's name up in the instruction. Here words play the image tokens: the word embedding of an object's category plus
-noise, plus a code of its box. From them and an instruction the decoder answers as it will from images. Next-token
+noise, at the place of its box. From them and an instruction the decoder answers as it will from images. Next-token
 prediction on captions, questions, expressions and formats goes along.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
@@ -32,9 +31,8 @@ class LanguagePretraining(BaseModel):
         lookup_iters: Number of first iterations that train nothing but looking names up. The ability appears at once or
             not at all: with the other losses beside it, it had not after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
-        location_jitter: Standard deviation of the locations around the box centres, in box sizes.
+        location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
-        num_frequencies: Sine features per box coordinate.
     """
 
     def __init__(
@@ -42,9 +40,8 @@ class LanguagePretraining(BaseModel):
         bbox_head: ConfigType,
         lookup_iters: int = 110,
         noise: float = 1.0,
-        location_jitter: float = 0.1,
+        location_jitter: float = 0.05,
         text_weight: float = 1.0,
-        num_frequencies: int = 8,
     ) -> None:
         super().__init__()
         self.bbox_head = MODELS.build(bbox_head)
@@ -54,12 +51,6 @@ class LanguagePretraining(BaseModel):
         self.register_buffer('iteration', torch.zeros((), dtype=torch.long))
         self.location_jitter = location_jitter
         self.text_weight = text_weight
-        self.num_frequencies = num_frequencies
-        model = self.bbox_head.language_model
-        self.box_code = nn.Linear(8 * num_frequencies, model.hidden_size)
-        # Words in front, the box code beside them at the same scale.
-        nn.init.normal_(self.box_code.weight, std=model.added.std / math.sqrt(4 * num_frequencies))
-        nn.init.zeros_(self.box_code.bias)
 
     def forward(self, sample: Sequence[SceneText], mode: str = 'loss') -> dict[str, Tensor]:
         """Losses, and the share of names that are looked up right (``acc``).
@@ -107,13 +98,9 @@ class LanguagePretraining(BaseModel):
             classes[i, :n] = torch.tensor([order.get(name, -1) for name in s.names], device=device)
             present[i, :n] = True
         centre, extent = boxes[..., :2], boxes[..., 2:]
-        locations = centre + torch.randn_like(centre) * extent * self.location_jitter
-        code = self._box_code(torch.cat([centre - locations, extent], -1))
+        jitter = torch.randn_like(boxes) * self.location_jitter
+        locations, extents = centre + jitter[..., :2] * extent, extent * jitter[..., 2:].exp()
         noise = torch.randn_like(tokens) * model.added.std * self.noise
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
-        return tokens + noise + code, locations, classes, corners, present
-
-    def _box_code(self, box: Tensor) -> Tensor:
-        powers = 2.0 ** torch.arange(self.num_frequencies, device=box.device)
-        angles = (box[..., None] * math.pi * powers).flatten(-2)
-        return self.box_code(torch.cat([angles.sin(), angles.cos()], -1))
+        placed = self.bbox_head.projector.place(tokens + noise, locations, extents)
+        return placed, locations, classes, corners, present

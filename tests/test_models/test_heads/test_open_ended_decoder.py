@@ -210,7 +210,7 @@ def test_one_batch_is_learnt_by_heart(small, class_logits, loss):
     decode_mode, precision = ('expectation', 1.5) if loss else ('argmax', 0.5)
     cfg = small.decoder(class_logits=class_logits, loss=loss, decode_mode=decode_mode)
     instructions = [instruct(['heart', 'star', 'circle']), instruct()]
-    losses, decoder = overfit(small.build(cfg), 60, instructions)
+    losses, decoder = overfit(small.build(cfg), 100, instructions)
     assert losses['loss_dec_cls'] < 0.05
     if not loss:
         assert set(losses) == {'loss_dec_cls', 'loss_dec_loc'}
@@ -251,6 +251,34 @@ def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small):
     before = aligned.loss(*arguments)['loss_align']
     losses, _ = overfit(aligned, 30, [instruct()] * 2)
     assert losses['loss_align'] < 0.5 * before
+
+
+def test_rehearsal_adds_a_loss_and_changes_no_other(small):
+    arguments = (
+        make_tokens(),
+        [instruct(), instruct(NAMES[:3])],
+        GROUND_TRUTH,
+        [MATCHES],
+        [META] * 2,
+    )
+    decoder = small.build(small.decoder(rehearsal=dict(num_words=5, noise=0.5, loss_weight=2.0)))
+    decoder.eval()
+    torch.manual_seed(0)
+    losses = decoder.loss(*arguments)
+    decoder.rehearsal.loss_weight = 4.0
+    torch.manual_seed(0)
+    twice = decoder.loss(*arguments).pop('loss_rehearsal')
+    torch.testing.assert_close(twice, 2 * losses.pop('loss_rehearsal'))
+    decoder.rehearsal = None
+    torch.testing.assert_close(losses, decoder.loss(*arguments), rtol=1e-4, atol=1e-5)
+
+
+def test_rehearsed_words_are_learnt(small):
+    decoder = small.build(small.decoder(rehearsal=dict(num_words=16, noise=0.1)))
+    torch.manual_seed(0)
+    before = decoder.loss(make_tokens(), [instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
+    losses, _ = overfit(decoder, 60, [instruct()] * 2)
+    assert losses['loss_rehearsal'] < 0.2 * before['loss_rehearsal']
 
 
 def test_images_without_objects_cost_nothing_and_break_nothing(small):

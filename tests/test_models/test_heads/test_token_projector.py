@@ -44,6 +44,25 @@ def test_one_hundredth_of_the_image_is_told_apart(projector):
 
 def test_gradients_reach_embeddings_and_weights(projector):
     embeddings = torch.randn(1, 5, 32, requires_grad=True)
-    projector(embeddings, torch.rand(1, 5, 2))[..., :7].sum().backward()
+    projector(embeddings, torch.rand(1, 5, 2))[..., :7].square().sum().backward()
     assert embeddings.grad.abs().sum() > 0
     assert all(p.grad is not None for p in projector.parameters())
+
+
+def test_extent_is_entered_and_asked_for():
+    projector = TokenProjector(32, 64, std=0.02, with_extent=True)
+    embeddings, locations, extents = torch.randn(1, 5, 32), torch.rand(1, 5, 2), torch.rand(1, 5, 2)
+    tokens = projector(embeddings, locations, extents)
+    assert not torch.allclose(tokens, projector(embeddings, locations, extents + 0.1))
+    with pytest.raises(ValueError, match='no extents: set with_extent=True in token_head'):
+        projector(embeddings, locations)
+
+
+def test_words_and_tokens_enter_alike(projector):
+    """What stands in the language model's space already is put to its place in the same way."""
+    embeddings, locations = torch.randn(2, 10, 32), torch.rand(2, 10, 2)
+    content = projector.linear(embeddings)  # the MLP starts at zero
+    torch.testing.assert_close(projector.place(content, locations), projector(embeddings, locations))
+    torch.testing.assert_close(
+        projector.place(content * 7 + 3, locations), projector(embeddings, locations), rtol=1e-3, atol=1e-4
+    )

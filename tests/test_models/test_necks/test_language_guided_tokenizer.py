@@ -66,6 +66,7 @@ def test_locations_are_the_centres_that_the_head_supervises(neck):
     tokens = neck(features, TEXTS, samples)
     scores, boxes = neck.bbox_head(tokens.hidden_states, tokens.references)
     torch.testing.assert_close(tokens.locations, boxes[-1][..., :2])
+    torch.testing.assert_close(tokens.extents, boxes[-1][..., 2:])
     torch.testing.assert_close(tokens.objectness, scores[-1][..., 0])
 
 

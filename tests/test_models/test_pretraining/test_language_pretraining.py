@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+import mmvisionllm  # noqa: F401  registers its modules
+from mmdet.registry import DATASETS, MODELS
+
+LOSSES = dict(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
+
+
+@pytest.fixture(scope='module')
+def samples():
+    dataset = DATASETS.build(dict(type='SceneTextDataset', length=4, num_bins=33, num_objects=6))
+    return [dataset[i]['sample'] for i in range(4)]
+
+
+def build(small, lookup_iters=0, **kwargs):
+    decoder = small.decoder(class_logits='contextual', loss=LOSSES, with_extent=True)
+    cfg = dict(type='LanguagePretraining', bbox_head=decoder, lookup_iters=lookup_iters, **kwargs)
+    return small.build(cfg)
+
+
+def train(model, samples, steps):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0)
+    torch.manual_seed(0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses = model(samples)
+        sum(value for key, value in losses.items() if key.startswith('loss')).backward()
+        optimizer.step()
+    return {key: float(value) for key, value in losses.items()}
+
+
+def test_lookups_come_first_and_the_rest_after_them(small, samples):
+    model = build(small, lookup_iters=2)
+    lookup = {'loss_dec_cls', 'acc'}
+    everything = lookup | {'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_text'}
+    assert [set(model(samples)) for _ in range(3)] == [lookup, lookup, everything]
+
+
+def test_the_count_of_iterations_is_resumed(small, samples):
+    model, resumed = build(small, lookup_iters=2), build(small, lookup_iters=2)
+    model(samples), model(samples)
+    resumed.load_state_dict(model.state_dict())
+    assert 'loss_text' in resumed(samples)
+
+
+def test_names_boxes_and_texts_are_learnt(small, samples):
+    model = build(small, noise=0.1)
+    before = model(samples)
+    after = train(model, samples, 60)
+    assert after['loss_dec_cls'] < 0.5 * before['loss_dec_cls'] and after['acc'] > 60
+    assert after['loss_dec_bbox'] < 0.5 * before['loss_dec_bbox']
+    assert after['loss_text'] < 0.6 * before['loss_text']
+
+
+def test_it_initialises_the_decoder_of_a_detector(small, samples, tmp_path):
+    model = build(small)
+    path = tmp_path / 'llm.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='bbox_head')
+    decoder = small.decoder(
+        class_logits='contextual', loss=LOSSES, with_extent=True, init_cfg=init_cfg
+    )
+    decoder = MODELS.build(decoder)
+    decoder.init_weights()
+    for name, parameter in model.bbox_head.named_parameters():
+        torch.testing.assert_close(decoder.get_parameter(name), parameter)
+
+
+def test_other_modes_are_refused(small, samples):
+    with pytest.raises(ValueError, match="only mode 'loss', got 'predict'"):
+        build(small)(samples, mode='predict')
