@@ -273,18 +273,12 @@ def test_rehearsal_adds_a_loss_and_changes_no_other(small):
     torch.testing.assert_close(losses, decoder.loss(*arguments), rtol=1e-4, atol=1e-5)
 
 
-def test_rehearsal_trains_the_language_model_and_not_the_way_of_the_image(small):
+def test_rehearsal_trains_the_language_model(small):
     decoder = small.build(small.decoder(rehearsal=dict(num_words=16)))
     arguments = (make_tokens(), [instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
     decoder.loss(*arguments)['loss_rehearsal'].backward()
     layer = decoder.language_model.lm.model.layers[-1].self_attn.q_proj
     assert layer.weight.grad.abs().sum() > 0
-
-    def prefix_free(module):
-        return all(p.grad is None or p.grad.abs().max() < 1e-3 for p in module.parameters())
-
-    # Words see the image tokens of the prefix, and that is all.
-    assert prefix_free(decoder.projector.mlp)
 
 
 def test_images_without_objects_cost_nothing_and_break_nothing(small):
