@@ -3,7 +3,8 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/models/visionllm_tiny.py']
 
 model = dict(_delete_=True, type='LanguagePretraining', bbox_head={{_base_.model.bbox_head}})
 
-max_iters = 190
+# Names are looked up right after 150 to 200 iterations of nothing else; then boxes and texts join.
+max_iters = 300
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -17,7 +18,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=110, end=max_iters, eta_min=1e-5),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=230, end=max_iters, eta_min=1e-5),
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=max_iters))

@@ -12,6 +12,6 @@ model = dict(
     bbox_head=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/llm_tiny_scenes_pretrain/iter_190.pth',
+            checkpoint='work_dirs/llm_tiny_scenes_pretrain/iter_300.pth',
             prefix='bbox_head')))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))

@@ -1,4 +1,4 @@
-max_iters = 1500  # ten minutes on two cores
+max_iters = 2000  # ten minutes on two cores
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -28,8 +28,8 @@ class LanguagePretraining(BaseModel):
 
     Args:
         bbox_head: The decoder's config, the same as in the detector.
-        lookup_iters: Number of first iterations that train nothing but looking names up. The ability appears at once or
-            not at all: with the other losses beside it, it had not after 150 iterations.
+        lookup_accuracy: Nothing but looking names up is trained until this share of them is right (a running mean). The
+            ability appears at once or not at all: with the other losses beside it, it had not after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
@@ -38,17 +38,18 @@ class LanguagePretraining(BaseModel):
     def __init__(
         self,
         bbox_head: ConfigType,
-        lookup_iters: int = 110,
+        lookup_accuracy: float = 0.95,
         noise: float = 1.0,
         location_jitter: float = 0.05,
         text_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.bbox_head = MODELS.build(bbox_head)
-        self.lookup_iters = lookup_iters
+        self.lookup_accuracy = lookup_accuracy
         self.noise = noise
-        # A buffer, so that a resumed run goes on where it stopped.
-        self.register_buffer('iteration', torch.zeros((), dtype=torch.long))
+        # Buffers, so that a resumed run goes on where it stopped.
+        self.register_buffer('accuracy', torch.zeros(()))
+        self.register_buffer('can_look_up', torch.tensor(lookup_accuracy <= 0))
         self.location_jitter = location_jitter
         self.text_weight = text_weight
 
@@ -62,8 +63,7 @@ class LanguagePretraining(BaseModel):
             raise ValueError(f"LanguagePretraining has only mode 'loss', got {mode!r}")
         objects, locations, classes, corners, present = self._objects(sample)
         instructions = [s.instruction for s in sample]
-        lookup_only = bool(self.iteration < self.lookup_iters)
-        self.iteration += 1
+        lookup_only = not self.can_look_up
         decoded = self.bbox_head.decode(objects, objects, locations, instructions, lookup_only)
         criterion = self.bbox_head.criterion
         if lookup_only:
@@ -75,7 +75,10 @@ class LanguagePretraining(BaseModel):
             losses['loss_text'] = loss_text * self.text_weight
         asked = present & (classes >= 0)
         right = decoded.class_logits.argmax(-1)[asked] == classes[asked]
-        losses['acc'] = 100 * right.float().mean()
+        accuracy = right.float().mean()
+        self.accuracy += 0.1 * (accuracy - self.accuracy)
+        self.can_look_up |= self.accuracy >= self.lookup_accuracy
+        losses['acc'] = 100 * accuracy
         return losses
 
     def _objects(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:
