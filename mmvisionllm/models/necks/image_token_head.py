@@ -16,8 +16,8 @@ class ImageTokenHead(DeformableDETRHead):
     Args:
         with_extent: Also regress width and height. The paper regresses the centre point alone; with the extent, the
             tokens are matched by their boxes and every layer of the tokenizer is supervised as in Deformable DETR. The
-            extent is used in training only: boxes always come from the language model. Without it, ``loss_iou`` needs
-            weight 0 and the assigner a cost on centres (:class:`CentreL1Cost`).
+            extent supervises, and it may enter the language model, from which all boxes come. Without it, ``loss_iou``
+            needs weight 0 and the assigner a cost on centres (:class:`CentreL1Cost`).
     """
 
     def __init__(self, *args, with_extent: bool = True, num_classes: int = 1, **kwargs) -> None:
