@@ -113,7 +113,7 @@ def main() -> None:
         kept_ap += [metrics[f'coco/{name}_precision'] for name in half]
         full_ap += [full[f'coco/{name}_precision'] for name in half]
     orders = [
-        measure(f'order_{i}', with_instruction(cfg, list(rng.permutation(names))))['coco/bbox_mAP']
+        measure(f'order_{i}', with_instruction(cfg, rng.permutation(names).tolist()))['coco/bbox_mAP']
         for i in range(3)
     ]
     ap, theirs = full['coco/bbox_mAP'], results['deformable_detr']['coco/bbox_mAP']

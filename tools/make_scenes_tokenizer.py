@@ -1,9 +1,10 @@
 """Train the embedded default's tokenizer on text about scenes.
 
-The result is shipped in configs/_base_/tokenizers/scenes; run this only after the words of the scenes or of the
-instruction templates have changed::
+The results are shipped in configs/_base_/tokenizers; run this only after the words of the scenes or of the instruction
+templates have changed::
 
     python tools/make_scenes_tokenizer.py configs/_base_/tokenizers/scenes
+    python tools/make_scenes_tokenizer.py configs/_base_/tokenizers/scenes_coco --vocab-size 1200 --categories coco
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from mmvisionllm.instructions.vocabulary import ADDED_TOKEN_PATTERN
 SPECIAL = ['<pad>', '<s>', '</s>']
 
 
-def corpus(length: int, seed: int) -> Iterator[str]:
-    dataset = SceneTextDataset(length=length, seed=seed)
+def corpus(length: int, seed: int, categories: str | None) -> Iterator[str]:
+    names = dict(categories=categories) if categories else {}
+    dataset = SceneTextDataset(length=length, seed=seed, **names)
     for index in range(length):
         sample = dataset[index]['sample']
         yield from sample.texts
@@ -35,6 +37,9 @@ def main() -> None:
     parser.add_argument('--vocab-size', type=int, default=1000)
     parser.add_argument('--samples', type=int, default=4000)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--categories', help="names in the instructions, as mmdet's get_classes knows them: coco"
+    )
     args = parser.parse_args()
     tokenizer = Tokenizer(models.BPE())
     # Byte level: any text a user writes has tokens, however rare.
@@ -45,7 +50,7 @@ def main() -> None:
         special_tokens=SPECIAL,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(corpus(args.samples, args.seed), trainer)
+    tokenizer.train_from_iterator(corpus(args.samples, args.seed, args.categories), trainer)
     pad, bos, eos = SPECIAL
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=pad, bos_token=bos, eos_token=eos
