@@ -66,8 +66,8 @@ model = dict(
         token_head=dict(
             type='ImageTokenHead',
             sync_cls_avg_factor=True,
-            # Focal loss with the overlap of a token's box as its target: scores rank good boxes first.
-            loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0),
+            loss_cls=dict(
+                type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0),
             train_cfg=dict(
@@ -99,7 +99,7 @@ model = dict(
         loss=dict(
             class_weight=2.0,
             location_weight=1.0,
-            location_sigma=8.0,  # bins; measured in docs/measurements.md
+            location_sigma=4.0,  # bins; measured in docs/measurements.md
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
         with_extent=True,  # boxes are refined from layer to layer: embeddings hold their changes alone
