@@ -108,8 +108,8 @@ def forward(value: Tensor, offset: Tensor, mask: Tensor, geometry: Geometry) -> 
     out_h, out_w = geometry.output_size(height, width)
     groups, points, dtype = geometry.groups, geometry.num_points, _compute_dtype(value)
     value = value.unflatten(-1, (groups, -1))
-    offset = offset.unflatten(-1, (groups, points, 2))
-    mask = mask.unflatten(-1, (groups, points))
+    offset = offset.contiguous().unflatten(-1, (groups, points, 2))
+    mask = mask.contiguous().unflatten(-1, (groups, points))
     base_y, base_x = geometry.base_locations(out_h, out_w, value.new_empty(0, dtype=dtype))
     out = value.new_empty((batch, out_h, out_w, channels))
     for image in range(batch):
@@ -142,6 +142,7 @@ def backward(
     batch, height, width, channels = value.shape
     out_h, out_w = geometry.output_size(height, width)
     groups, points, dtype = geometry.groups, geometry.num_points, _compute_dtype(value)
+    offset, mask = offset.contiguous(), mask.contiguous()
     grads = torch.empty_like(value), torch.empty_like(offset), torch.empty_like(mask)
     value, grad_value = (t.unflatten(-1, (groups, -1)) for t in (value, grads[0]))
     offset, grad_offset = (t.unflatten(-1, (groups, points, 2)) for t in (offset, grads[1]))
