@@ -3,8 +3,8 @@
     python benchmarks/dcnv3_speed.py [--device cpu|cuda] [--dtype float32] [--repeats 5] [--stages 1 2 3 4]
 
 Shapes are those of InternImage-T's four stages for an image of 800x1333, and for one of 256x256. On CUDA also mmcv's
-modulated deformable convolution (DCNv2, which multiplies by a matrix as well and needs an offset per kernel point only) and,
-if it can be imported, the official DCNv3; and the bandwidth that the kernels reach, counting each tensor read or written
+modulated deformable convolution (DCNv2, which multiplies by a matrix as well) and, if it can be imported, the official
+DCNv3; and the bandwidth that the kernels reach, counting each tensor read or written
 once, against that of copying on this device.
 
 On the CPU each peak is taken in a process of its own: the growth of the peak resident size over that just before the

@@ -92,7 +92,9 @@ class InternImage(BaseModule):
             )
         stages = len(depths)
         if not out_indices or not all(0 <= i < stages for i in out_indices):
-            raise ValueError(f'out_indices must be stages from 0 to {stages - 1}, got {out_indices}')
+            raise ValueError(
+                f'out_indices must be stages from 0 to {stages - 1}, got {out_indices}'
+            )
         if not -1 <= frozen_stages <= stages:
             raise ValueError(f'frozen_stages must be from -1 to {stages}, got {frozen_stages}')
         if act_layer not in _ACTIVATIONS:

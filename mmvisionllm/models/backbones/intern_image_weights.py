@@ -19,8 +19,8 @@ CLASSIFICATION_PARTS = ('conv_head.', 'head.', 'fc_norm.', 'clip_projector.')
 def backbone_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The backbone's weights out of a classifier's, detector's or segmenter's, under the backbone's own names.
 
-    ``module.`` in front of names is dropped. If some begin with ``backbone.``, these are the backbone's and the others are
-    left out; if none does, the classification head is left out.
+    ``module.`` in front of names is dropped. If some begin with ``backbone.``, these are the backbone's and the others
+    are left out; if none does, the classification head is left out.
     """
     state = {name.removeprefix('module.'): weight for name, weight in state.items()}
     prefix = 'backbone.'
@@ -46,8 +46,8 @@ def load_intern_image_weights(module: nn.Module, checkpoint: str) -> list[str]:
 
     Args:
         module: The :class:`InternImage`.
-        checkpoint: Path or URL of a classification, detection or segmentation checkpoint: the weights themselves, or under
-            ``state_dict``, ``model`` or ``module``; see :func:`~mmvisionllm.utils.weights.read_weights`.
+        checkpoint: Path or URL of a classification, detection or segmentation checkpoint: the weights themselves, or
+            under ``state_dict``, ``model`` or ``module``; see :func:`~mmvisionllm.utils.weights.read_weights`.
 
     Returns:
         Names of weights that the checkpoint lacks, which are also logged as a warning, and keep their values.

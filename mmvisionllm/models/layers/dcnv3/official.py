@@ -25,7 +25,7 @@ def require(device: str) -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "implementation='official' needs the extension DCNv3 of the InternImage repository (ops_dcnv3), compiled for "
-            f'this torch ({torch.__version__}); importing it failed: {error}. implementation=\'auto\' needs nothing '
+            f"this torch ({torch.__version__}); importing it failed: {error}. implementation='auto' needs nothing "
             'compiled and gives the same results'
         ) from error
     if device != 'cuda':

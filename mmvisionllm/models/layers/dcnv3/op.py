@@ -35,8 +35,8 @@ def dcnv3(
 ) -> Tensor:
     """Deformable convolution v3 (InternImage, arXiv 2211.05778, section 3.1) without its projections.
 
-    Each output position takes, per group, the sum of P bilinear samples of the input, each times its mask. P is the number
-    of kernel points, ``kernel_size ** 2`` less the centre if that is removed. Outside the image the input is zero.
+    Each output position takes, per group, the sum of P bilinear samples of the input, each times its mask. P is the
+    number of kernel points, ``kernel_size ** 2`` less the centre if that is removed. Outside the image the input is zero.
 
     Args:
         value: (B, H, W, C), channels last; group g has the channels ``g * C / groups`` and following.
@@ -49,12 +49,12 @@ def dcnv3(
         groups: Groups of channels, each with offsets and masks of its own.
         offset_scale: Factor of offsets and of the kernel's extent.
         remove_center: Leave out the kernel's centre.
-        implementation: ``'pytorch'`` runs everywhere. ``'triton'`` are this package's own kernels for CUDA. ``'official'`` is the
-            extension DCNv3 that the user has compiled. ``'auto'`` is triton on CUDA where it is installed, else pytorch.
+        implementation: ``'pytorch'`` runs everywhere. ``'triton'`` are this package's kernels for CUDA. ``'official'``
+            is the extension DCNv3 that the user has compiled. ``'auto'`` is triton on CUDA if installed, else pytorch.
 
     Returns:
-        (B, H_out, W_out, C) in ``value``'s type; sums are taken in float32 at least. The three inputs may differ in type, as
-        they do under autocast.
+        (B, H_out, W_out, C) in ``value``'s type; sums are taken in float32 at least. The three inputs may differ in type,
+        as they do under autocast.
 
     Raises:
         ValueError: if shapes do not fit, channels are not divisible by groups, an even kernel has its centre removed, or
@@ -146,13 +146,13 @@ def _geometry(
     mutates_args=(),
     schema=f'(Tensor value, Tensor offset, Tensor mask, {_GEOMETRY}) -> Tensor',
 )
-def _dcnv3(value, offset, mask, *settings):  # noqa: ANN001, ANN002, ANN202
+def _dcnv3(value, offset, mask, *settings):  # noqa: ANN001
     *geometry, implementation = settings
     return _module(implementation).forward(value, offset, mask, _geometry(*geometry))
 
 
 @_dcnv3.register_fake
-def _(value, offset, mask, *settings):  # noqa: ANN001, ANN002, ANN202
+def _(value, offset, mask, *settings):  # noqa: ANN001
     out_h, out_w = _geometry(*settings[:-1]).output_size(value.size(1), value.size(2))
     return value.new_empty((value.size(0), out_h, out_w, value.size(3)))
 
@@ -163,13 +163,13 @@ def _(value, offset, mask, *settings):  # noqa: ANN001, ANN002, ANN202
     schema=f'(Tensor grad, Tensor value, Tensor offset, Tensor mask, {_GEOMETRY}) '
     '-> (Tensor, Tensor, Tensor)',
 )
-def _dcnv3_backward(grad, value, offset, mask, *settings):  # noqa: ANN001, ANN002, ANN202
+def _dcnv3_backward(grad, value, offset, mask, *settings):  # noqa: ANN001
     *geometry, implementation = settings
     return _module(implementation).backward(grad, value, offset, mask, _geometry(*geometry))
 
 
 @_dcnv3_backward.register_fake
-def _(grad, value, offset, mask, *settings):  # noqa: ANN001, ANN002, ANN202
+def _(grad, value, offset, mask, *settings):  # noqa: ANN001
     return torch.empty_like(value), torch.empty_like(offset), torch.empty_like(mask)
 
 
@@ -178,7 +178,7 @@ def _save(ctx, inputs, output) -> None:  # noqa: ANN001
     ctx.settings = inputs[3:]
 
 
-def _gradient(ctx, grad):  # noqa: ANN001, ANN202
+def _gradient(ctx, grad):  # noqa: ANN001
     return *_dcnv3_backward(grad, *ctx.saved_tensors, *ctx.settings), *[None] * len(ctx.settings)
 
 

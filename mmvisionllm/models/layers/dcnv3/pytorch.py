@@ -1,16 +1,16 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """DCNv3 in PyTorch's own operators, forward and backward, for any device.
 
-The sampled values, P times the size of the output, are never formed. A group's channels at one pixel are a row of a table,
-and an output is a weighted sum of 4 P rows: what ``embedding_bag`` computes. Backward, in turn:
+The sampled values, P times the size of the output, are never formed. A group's channels at one pixel are a row of a
+table, and an output is a weighted sum of 4 P rows: what ``embedding_bag`` computes. Backward, in turn:
 
 - mask and offsets need the dot product of the output's gradient with each of these rows, which is the gradient of
   ``embedding_bag`` with respect to its weights;
 - the input needs the transposed sum: samples are sorted by the pixel that they fall on, and each pixel's bag holds the
   outputs that sampled it.
 
-The table has a border of zeros one pixel wide, so that a sample's four corners are always in it, at the same distances from
-the first: the four sums share their indices and differ in where the table begins.
+The table has a border of zeros one pixel wide, so that a sample's four corners are always in it, at the same distances
+from the first: the four sums share their indices and differ in where the table begins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """DCNv3 as Triton kernels for CUDA, forward and backward.
 
-A program takes some output positions of one group and loops over the kernel points; a group's channels lie side by side in
-memory, so each corner of a sample is one contiguous read. Forward reads its inputs and writes the output, nothing more.
+A program takes some output positions of one group and loops over the kernel points; a group's channels lie side by side
+in memory, so each corner of a sample is one contiguous read. Forward writes nothing but the output.
 Backward recomputes the samples. Each offset and mask belongs to one program, so their gradients are plain writes; the
 input's is added to atomically, in float32.
 
@@ -37,9 +37,19 @@ def require(device: str) -> None:
 
 
 @triton.jit
-def _corner(  # noqa: ANN202
-    value, start, y, x, inside, channels, height, width, stride_pixel, channel_mask, ACC: tl.constexpr
-):  # noqa: ANN001
+def _corner(
+    value,
+    start,
+    y,
+    x,
+    inside,
+    channels,
+    height,
+    width,
+    stride_pixel,
+    channel_mask,
+    ACC: tl.constexpr,
+):
     """Where one corner's channels are in ``value``, which of them exist, and what they are (0 outside the image)."""
     there = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     # Where there is nothing to read the address must still be one that can be computed.
@@ -50,12 +60,12 @@ def _corner(  # noqa: ANN202
 
 
 @triton.jit
-def _place(  # noqa: ANN202
+def _place(
     offset, mask, sample, lanes, point, out_y, out_x, height, width,
     KERNEL_H: tl.constexpr, KERNEL_W: tl.constexpr, STRIDE_H: tl.constexpr, STRIDE_W: tl.constexpr,
     PADDING_H: tl.constexpr, PADDING_W: tl.constexpr, DILATION_H: tl.constexpr, DILATION_W: tl.constexpr,
     REMOVE_CENTER: tl.constexpr, SCALE: tl.constexpr, ACC: tl.constexpr,
-):  # noqa: ANN001  # fmt: skip
+):  # fmt: skip
     """Where a point of each output position falls: first corner, fractions, mask, and whether it touches the image."""
     step = point
     if REMOVE_CENTER:
@@ -82,7 +92,7 @@ def _forward_kernel(
     STRIDE_W: tl.constexpr, PADDING_H: tl.constexpr, PADDING_W: tl.constexpr, DILATION_H: tl.constexpr,
     DILATION_W: tl.constexpr, REMOVE_CENTER: tl.constexpr, SCALE: tl.constexpr, ACC: tl.constexpr,
     BLOCK_L: tl.constexpr, BLOCK_C: tl.constexpr,
-):  # noqa: ANN001  # fmt: skip
+):  # fmt: skip
     group = tl.program_id(1)
     position = tl.program_id(0).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
     lanes = position < positions
@@ -119,7 +129,7 @@ def _backward_kernel(
     STRIDE_W: tl.constexpr, PADDING_H: tl.constexpr, PADDING_W: tl.constexpr, DILATION_H: tl.constexpr,
     DILATION_W: tl.constexpr, REMOVE_CENTER: tl.constexpr, SCALE: tl.constexpr, ACC: tl.constexpr,
     BLOCK_L: tl.constexpr, BLOCK_C: tl.constexpr,
-):  # noqa: ANN001  # fmt: skip
+):  # fmt: skip
     group = tl.program_id(1)
     position = tl.program_id(0).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
     lanes = position < positions

@@ -31,6 +31,8 @@ def test_centre_gate():
 def test_autocast(dtype):
     torch.manual_seed(0)
     layer = DCNv3(8, group=2, center_feature_scale=True)
+    for parameter in layer.parameters():  # some start at 0, and then others have no gradient
+        torch.nn.init.normal_(parameter, std=0.3)
     x = torch.randn(2, 6, 7, 8, requires_grad=True)
     with torch.autocast('cpu', dtype):
         out = layer(x)

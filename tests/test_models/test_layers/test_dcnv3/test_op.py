@@ -149,7 +149,9 @@ def test_types_may_differ():
 def test_strided_inputs():
     value, offset, mask = make_inputs(CASES[0])
     wanted = dcnv3(value, offset, mask, **CASES[0])
-    strided = [t.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0) for t in (value, offset, mask)]
+    strided = [
+        t.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0) for t in (value, offset, mask)
+    ]
     assert not strided[0].is_contiguous()
     out = dcnv3(*strided, **CASES[0])
     torch.testing.assert_close(out, wanted)
