@@ -1,11 +1,13 @@
-"""What makes a training survive being killed: hooks, samplers, checkpoint files."""
+"""What makes a training survive being killed (hooks, samplers, checkpoint files), and learning rates per layer."""
 
 from .hooks import AtomicCheckpointHook, ExactResumeHook
+from .optimizers import LayerDecayOptimWrapperConstructor
 from .seeded_data import SeededDataset, SeededDefaultSampler, SeededInfiniteSampler
 
 __all__ = [
     'AtomicCheckpointHook',
     'ExactResumeHook',
+    'LayerDecayOptimWrapperConstructor',
     'SeededDataset',
     'SeededDefaultSampler',
     'SeededInfiniteSampler',

@@ -1,5 +1,6 @@
 """Models; importing this registers them with mmdet."""
 
+from .backbones import InternImage
 from .detectors import VisionLLM
 from .heads import OpenEndedDecoder, SetCriterion
 from .language_models import LanguageModel, TextEncoder
@@ -10,6 +11,7 @@ from .task_modules import CentreL1Cost
 __all__ = [
     'CentreL1Cost',
     'ImageTokenHead',
+    'InternImage',
     'LanguageGuidedTokenizer',
     'LanguageModel',
     'LanguagePretraining',

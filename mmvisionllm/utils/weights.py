@@ -50,7 +50,8 @@ def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor
 
     Args:
         checkpoint: Local path, URL (downloaded into torch's cache by one process per machine), or a path that one of
-            mmengine's file backends knows. Either a dict with ``state_dict`` or the weights themselves.
+            mmengine's file backends knows. Either a dict with ``state_dict``, ``model`` or ``module`` (as mmengine,
+            torch scripts and DeepSpeed write them) or the weights themselves.
         map_location: Device for the weights.
 
     Raises:
@@ -63,10 +64,14 @@ def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor
     else:
         with get_local_path(os.path.expanduser(checkpoint)) as path:
             loaded = _load(path, map_location)
-    state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else {}
+    state = loaded if isinstance(loaded, Mapping) else {}
+    for key in ('state_dict', 'model', 'module'):
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
     if not state or not all(isinstance(weight, Tensor) for weight in state.values()):
         raise ValueError(
-            f'{checkpoint!r} holds no weights: no "state_dict" and nothing but tensors'
+            f'{checkpoint!r} holds no weights: neither "state_dict", "model" or "module" nor nothing but tensors'
         )
     return dict(state)
 

@@ -102,6 +102,14 @@ def test_train_and_test_by_path(mim, checkpoint, folder):
     assert (folder / 'p.pkl').is_file()
 
 
+def test_train_with_intern_image(mim, scenes, folder):
+    options = [*TWO_ITERATIONS, 'model.bbox_head.init_cfg=None']
+    log = mim('train', 'mmvisionllm', 'visionllm_tiny-internimage_scenes.py', '--work-dir',
+              'intern_image', *options)  # yapf: disable
+    assert 'Training finished successfully' in log
+    assert (folder / 'intern_image' / 'iter_2.pth').is_file()
+
+
 def test_two_cpu_processes(mim, checkpoint, folder):
     two = ['--launcher', 'pytorch', '--gpus', '2']
     log = mim('train', 'mmvisionllm', CONFIG, *two, '--work-dir', 'two', *TWO_ITERATIONS)
