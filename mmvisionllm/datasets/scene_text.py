@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Dataset
 
-from mmdet.evaluation import get_classes
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
 
+from .category_names import category_names
 from .scenes import CATEGORIES, random_scene
 from .scenes.language import caption, questions, referring_expressions
 
@@ -42,7 +42,7 @@ class SceneTextDataset(Dataset):
         seed: Seed of everything random.
         num_bins: Location bins of the model.
         num_objects: Objects per sample.
-        categories: Names to look up, or a name that mmdet's ``get_classes`` knows. Defaults to the scenes'.
+        categories: Names to look up, or a data set, see :func:`category_names`. Defaults to the scenes'.
         max_categories: Largest category set of an instruction.
     """
 
@@ -55,9 +55,7 @@ class SceneTextDataset(Dataset):
         categories: Sequence[str] | str = CATEGORIES,
         max_categories: int = 20,
     ) -> None:
-        self.categories = tuple(
-            get_classes(categories) if isinstance(categories, str) else categories
-        )
+        self.categories = category_names(categories)
         self.metainfo = dict(classes=self.categories)
         self.max_categories = min(max_categories, len(self.categories))
         self.length = length

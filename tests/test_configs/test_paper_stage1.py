@@ -12,9 +12,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from mmdet.evaluation import get_classes
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
+from mmvisionllm.datasets.category_names import category_names
 from mmvisionllm.instructions import Instruction
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def batch(shape=(96, 128)):
         bboxes=torch.tensor([[8.0, 8, 40, 60], [50, 10, 120, 90]]), labels=torch.tensor([0, 5])
     )
     sample.instruction = Instruction.from_text(
-        'Find <class> in <image> as <format> within <range>', get_classes('coco')
+        'Find <class> in <image> as <format> within <range>', category_names('coco')
     )
     image = torch.randint(0, 255, (3, *shape), dtype=torch.uint8)
     return dict(inputs=[image], data_samples=[sample])
@@ -100,15 +100,15 @@ def test_the_papers_numbers(cfg):
 def test_data(cfg, split, tmp_path):
     dataset_cfg = cfg[f'{split}_dataloader'].dataset
     dataset_cfg = dataset_cfg.get('dataset', dataset_cfg)
-    names = ['person', 'dog']
+    names = category_names('coco')
     folder = tmp_path / dataset_cfg.data_prefix.img
     folder.mkdir(parents=True)
     cv2.imwrite(str(folder / '1.png'), np.random.randint(0, 255, (200, 300, 3), np.uint8))
     box = dict(bbox=[20, 30, 100, 80], area=8000, iscrowd=0, image_id=1)
     coco = dict(
         images=[dict(id=1, file_name='1.png', height=200, width=300)],
-        annotations=[dict(id=1, category_id=18, **box)],
-        categories=[dict(id=1, name=names[0]), dict(id=18, name=names[1])],
+        annotations=[dict(id=1, category_id=names.index('dog') + 1, **box)],
+        categories=[dict(id=i, name=name) for i, name in enumerate(names, 1)],
     )
     annotations = tmp_path / dataset_cfg.ann_file
     annotations.parent.mkdir()
@@ -120,7 +120,7 @@ def test_data(cfg, split, tmp_path):
         item = dataset[0]
         sample = item['data_samples']
         instruction = sample.instruction
-        assert [get_classes('coco')[i] for i in instruction.label_ids] == [*instruction.categories]
+        assert [category_names('coco')[i] for i in instruction.label_ids] == [*instruction.categories]
         lengths.add(len(instruction.categories))
         texts.add(instruction.text[:20])
         orders.add(instruction.categories[0])

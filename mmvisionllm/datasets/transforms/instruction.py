@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmdet.evaluation import get_classes
 from mmdet.registry import TRANSFORMS
 from mmvisionllm.instructions import Instruction, InstructionError, load_templates
 from mmvisionllm.instructions.instruction import check_categories
 from mmvisionllm.instructions.vocabulary import MAX_CATEGORIES
+
+from ..category_names import category_names
 
 
 @TRANSFORMS.register_module()
@@ -23,8 +24,8 @@ class AttachInstruction(BaseTransform):
     Required keys: data_samples. Modified keys: data_samples (``instruction``).
 
     Args:
-        categories: All category names in the order of the dataset's labels, or a name that mmdet's ``get_classes``
-            knows, such as ``'coco'``.
+        categories: All category names in the order of the dataset's labels, or a data set, see
+            :func:`~mmvisionllm.datasets.category_names.category_names`.
         task: Name of the task.
         text: The instruction itself, for a fixed one. Defaults to the task's templates.
         random_template: Draw one of the task's templates per sample; otherwise the first is taken.
@@ -60,7 +61,7 @@ class AttachInstruction(BaseTransform):
         given_categories: Sequence[str] | None = None,
         num_bins: int = 1025,
     ) -> None:
-        names = get_classes(categories) if isinstance(categories, str) else categories
+        names = category_names(categories)
         # Datasets may have more categories than one instruction takes, but each name must be usable.
         self.categories = check_categories(names, limit=None)
         self.templates = (text,) if text else load_templates(task, template_split)
