@@ -60,8 +60,8 @@ class OpenEndedDecoder(BaseModule):
         align_weight: Weight of :func:`alignment_loss`; 0 leaves it out, as the paper does.
         rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
-        token_grad: Share of the decoder's gradient that reaches the image tokens, 0 to 1. Below 1, the tokenizer learns
-            mostly from its own losses while the language model learns to read it.
+        token_grad: Share of the decoder's gradient that reaches the image tokens and their aligned projection, 0 to 1.
+            Below 1, the tokenizer learns mostly from its own losses and the alignment, and the language model to read it.
         detach_location: Keep box losses from moving the token's location.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
@@ -98,6 +98,7 @@ class OpenEndedDecoder(BaseModule):
             self.language_model.hidden_size,
             self.language_model.added.std,
             with_extent,
+            token_grad,
         )
         self.class_projection = None
         if class_logits == 'contextual':
@@ -110,7 +111,6 @@ class OpenEndedDecoder(BaseModule):
         self.align_weight = align_weight
         self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
         self.decode_mode = decode_mode
-        self.token_grad = token_grad
         self.detach_location = detach_location
         self.max_per_img = max_per_img
 
@@ -130,11 +130,8 @@ class OpenEndedDecoder(BaseModule):
             words: (B, R, D) further objects in the language model's space, put to random places and answered for after
                 the tokens.
         """
-        embeddings = tokens.embeddings
-        if self.token_grad < 1:
-            embeddings = embeddings.detach().lerp(embeddings, self.token_grad)
         extents = None if tokens.extents is None else tokens.extents.detach()
-        image = self.projector(embeddings, tokens.locations.detach(), extents)
+        image = self.projector(tokens.embeddings, tokens.locations.detach(), extents)
         locations = tokens.locations
         objects = image
         if indices is not None:

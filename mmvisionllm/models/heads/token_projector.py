@@ -21,6 +21,8 @@ class TokenProjector(nn.Module):
         std: Standard deviation of its word embeddings.
         with_extent: Enter the token's width and height beside its location. With iterative refinement of the boxes, e_i
             holds what a layer changes of the box, and not the box.
+        grad_share: Share of the gradient that reaches the embeddings and the linear layer, 0 to 1. The MLP and what
+            follows learn in any case.
         num_frequencies: Sine features per coordinate: wavelengths from 2 image sides down to 2 / 2^(n-1).
     """
 
@@ -30,11 +32,13 @@ class TokenProjector(nn.Module):
         out_dims: int,
         std: float,
         with_extent: bool = False,
+        grad_share: float = 1.0,
         num_frequencies: int = 8,
     ) -> None:
         super().__init__()
         self.std = std
         self.with_extent = with_extent
+        self.grad_share = grad_share
         self.num_frequencies = num_frequencies
         # What the alignment loss reads: in the sum as it is, so that an aligned token is close to its name's embedding.
         self.linear = nn.Linear(in_dims, out_dims)
@@ -71,7 +75,11 @@ class TokenProjector(nn.Module):
         Raises:
             ValueError: if the extents are missing.
         """
-        return self.place(self.linear(embeddings) + self.mlp(embeddings), locations, extents)
+        content = self._share(self.linear(embeddings)) + self.mlp(self._share(embeddings))
+        return self.place(content, locations, extents)
+
+    def _share(self, value: Tensor) -> Tensor:
+        return value.detach().lerp(value, self.grad_share) if self.grad_share < 1 else value
 
     def place(self, content: Tensor, locations: Tensor, extents: Tensor | None = None) -> Tensor:
         """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above."""

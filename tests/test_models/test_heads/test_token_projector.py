@@ -66,3 +66,19 @@ def test_words_and_tokens_enter_alike(projector):
     torch.testing.assert_close(
         projector.place(content * 7 + 3, locations), projector(embeddings, locations), rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
+def test_share_of_the_gradient(share):
+    grads = []
+    for grad_share in (1.0, share):
+        torch.manual_seed(0)
+        projector = TokenProjector(32, 64, std=0.02, grad_share=grad_share)
+        torch.nn.init.normal_(projector.mlp[-1].weight)
+        embeddings = torch.randn(1, 5, 32, requires_grad=True)
+        projector(embeddings, torch.rand(1, 5, 2))[..., :7].square().sum().backward()
+        grads.append((embeddings.grad, projector.linear.weight.grad, projector.mlp[0].weight.grad))
+    (full, full_linear, full_mlp), (part, part_linear, part_mlp) = grads
+    torch.testing.assert_close(part, share * full)
+    torch.testing.assert_close(part_linear, share * full_linear)
+    torch.testing.assert_close(part_mlp, full_mlp)
