@@ -17,6 +17,7 @@ def deformable_detr_twin(cfg: Config) -> Config:
     model, neck = cfg.model, cfg.model.neck
     head = copy.deepcopy(neck.token_head)
     train_cfg = head.pop('train_cfg')
+    head.pop('loss_cls')  # a ConfigDict would merge the new one into it
     head.update(
         type='DeformableDETRHead',
         num_classes=len(cfg.metainfo.classes),

@@ -26,3 +26,26 @@ class ImageTokens:
     hidden_states: Tensor | None = None
     references: list[Tensor] | None = None
     extents: Tensor | None = None
+
+
+@dataclass
+class DecodedSet:
+    """Raw answers for M objects per image.
+
+    Args:
+        class_logits: (B, M, C + 1) scores of ``<c0> ..`` and, last, of ``<none>``; -inf beyond an image's own C.
+        point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
+        locations: (B, M, 2) points that offsets start from, normalised.
+    """
+
+    class_logits: Tensor
+    point_logits: Tensor
+    locations: Tensor
+
+    def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
+        """The first ``num_objects`` and the rest."""
+        n = num_objects
+        return (
+            DecodedSet(self.class_logits[:, :n], self.point_logits[:, :n], self.locations[:, :n]),
+            DecodedSet(self.class_logits[:, n:], self.point_logits[:, n:], self.locations[:, n:]),
+        )

@@ -18,7 +18,9 @@ TWO_ITERATIONS = [
     'default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1',
     'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False'
-]  # yapf: disable
+]
+# The embedded default starts from a language model that was pretrained on text.
+DETECTOR = [*TWO_ITERATIONS, 'model.bbox_head.init_cfg.checkpoint=llm/iter_2.pth']  # yapf: disable
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +72,8 @@ def scenes(folder, mim) -> Path:
 @pytest.fixture(scope='module')
 def checkpoint(mim, scenes, folder) -> str:
     """A checkpoint trained through mim with only the config's basename."""
-    log = mim('train', 'mmvisionllm', CONFIG, '--work-dir', 'run', *TWO_ITERATIONS)
+    mim('train', 'mmvisionllm', 'llm_tiny_scenes_pretrain.py', '--work-dir', 'llm', *TWO_ITERATIONS)
+    log = mim('train', 'mmvisionllm', CONFIG, '--work-dir', 'run', *DETECTOR)
     assert 'Training finished successfully' in log
     assert 'coco/bbox_mAP:' in log
     return 'run/iter_2.pth'
@@ -97,7 +100,7 @@ def test_train_and_test_by_path(mim, checkpoint, folder):
     """The config that training wrote beside its log is a path and complete in itself."""
     path = f'run/{CONFIG}'
     assert (folder / path).is_file()
-    mim('train', 'mmvisionllm', path, '--work-dir', 'by_path', *TWO_ITERATIONS)
+    mim('train', 'mmvisionllm', path, '--work-dir', 'by_path', *DETECTOR)
     mim('test', 'mmvisionllm', path, '--checkpoint', 'by_path/iter_2.pth', '--out', 'p.pkl')
     assert (folder / 'p.pkl').is_file()
 
@@ -112,7 +115,7 @@ def test_train_with_intern_image(mim, scenes, folder):
 
 def test_two_cpu_processes(mim, checkpoint, folder):
     two = ['--launcher', 'pytorch', '--gpus', '2']
-    log = mim('train', 'mmvisionllm', CONFIG, *two, '--work-dir', 'two', *TWO_ITERATIONS)
+    log = mim('train', 'mmvisionllm', CONFIG, *two, '--work-dir', 'two', *DETECTOR)
     assert len(re.findall('2 CPU processes communicate through gloo', log)) == 1
     assert (folder / 'two' / 'iter_2.pth').is_file()
     log = mim('test', 'mmvisionllm', CONFIG, *two, '--checkpoint', 'two/iter_2.pth')
@@ -120,7 +123,7 @@ def test_two_cpu_processes(mim, checkpoint, folder):
 
 
 def test_two_cpu_processes_resume(mim, checkpoint):
-    options = [option.replace('max_iters=2', 'max_iters=3') for option in TWO_ITERATIONS]
+    options = [option.replace('max_iters=2', 'max_iters=3') for option in DETECTOR]
     log = mim('train', 'mmvisionllm', CONFIG, '--launcher', 'pytorch', '--gpus', '2', '--work-dir',
               'run', '--resume', *options)  # yapf: disable
     assert re.search(r'resumed epoch: 0, iter: 2', log)

@@ -13,8 +13,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmvisionllm.instructions import Instruction, InstructionError
 
-from ..heads.open_ended_decoder import DecodedSet
-from ..structures import ImageTokens
+from ..structures import DecodedSet, ImageTokens
 
 
 @MODELS.register_module()

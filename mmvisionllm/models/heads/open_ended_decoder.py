@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from mmengine.model import BaseModule
@@ -14,35 +14,12 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
 
-from ..structures import ImageTokens
+from ..structures import DecodedSet, ImageTokens
 from .alignment import alignment_loss
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
 from .set_criterion import expected_bins
 from .token_projector import TokenProjector
-
-
-@dataclass
-class DecodedSet:
-    """Raw answers for M objects per image.
-
-    Args:
-        class_logits: (B, M, C + 1) scores of ``<c0> ..`` and, last, of ``<none>``; -inf beyond an image's own C.
-        point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
-        locations: (B, M, 2) points that offsets start from, normalised.
-    """
-
-    class_logits: Tensor
-    point_logits: Tensor
-    locations: Tensor
-
-    def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
-        """The first ``num_objects`` and the rest."""
-        n = num_objects
-        return (
-            DecodedSet(self.class_logits[:, :n], self.point_logits[:, :n], self.locations[:, :n]),
-            DecodedSet(self.class_logits[:, n:], self.point_logits[:, n:], self.locations[:, n:]),
-        )
 
 
 @MODELS.register_module()
@@ -113,6 +90,23 @@ class OpenEndedDecoder(BaseModule):
         self.decode_mode = decode_mode
         self.detach_location = detach_location
         self.max_per_img = max_per_img
+
+    def init_weights(self) -> None:
+        """Initialise from ``init_cfg``.
+
+        Raises:
+            FileNotFoundError: if it names a checkpoint that is not there.
+        """
+        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
+        for cfg in configs:
+            path = cfg.get('checkpoint')
+            if path and '://' not in path and not Path(path).is_file():
+                raise FileNotFoundError(
+                    f'bbox_head.init_cfg names the checkpoint {path}, which is not there: pretrain the language model '
+                    'first (the head of the config says how), set model.bbox_head.init_cfg.checkpoint to a file that '
+                    'is there, or model.bbox_head.init_cfg=None to start without'
+                )
+        super().init_weights()
 
     def forward(
         self,

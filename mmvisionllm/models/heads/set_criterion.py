@@ -16,10 +16,10 @@ from mmdet.registry import MODELS
 from mmdet.utils import OptConfigType
 from mmvisionllm.instructions import Instruction, Vocabulary
 
-from ..structures import ImageTokens
+from ..structures import DecodedSet, ImageTokens
 
 if TYPE_CHECKING:
-    from .open_ended_decoder import DecodedSet, OpenEndedDecoder
+    from .open_ended_decoder import OpenEndedDecoder
 
 
 def smoothed_targets(position: Tensor, num_bins: int, sigma: float) -> Tensor:

@@ -353,3 +353,9 @@ def test_unknown_switches(small, field):
 def test_missing_language_model(small):
     with pytest.raises(FileNotFoundError, match="language model not found at '/models/alpaca-7b'"):
         small.build(small.decoder(language_model__pretrained='/models/alpaca-7b'))
+
+
+def test_missing_pretrained_checkpoint(small, tmp_path):
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'no.pth'), prefix='bbox_head')
+    with pytest.raises(FileNotFoundError, match='no.pth, which is not there: pretrain'):
+        small.build(small.decoder(init_cfg=init_cfg))

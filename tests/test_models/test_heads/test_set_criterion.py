@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
-from mmvisionllm.models.heads.open_ended_decoder import DecodedSet
 from mmvisionllm.models.heads.set_criterion import smoothed_targets
+from mmvisionllm.models.structures import DecodedSet
 
 VOCABULARY = Vocabulary(33)
 
