@@ -29,6 +29,7 @@ class OpenEndedDecoder(BaseModule):
     Args:
         language_model: :class:`LanguageModel`.
         embed_dims: Channels of the image tokens.
+        loss_weight: Weight of L_dec; the alignment has its own.
         class_logits: What a class token is scored by. ``'vocabulary'``: its output embedding, as any token of an LLM.
             ``'contextual'``: that plus a projection of the class token's own hidden state in the instruction, where it
             stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
@@ -51,6 +52,7 @@ class OpenEndedDecoder(BaseModule):
         language_model: ConfigType,
         embed_dims: int = 256,
         loss: OptConfigType = None,
+        loss_weight: float = 1.0,
         class_logits: str = 'vocabulary',
         with_extent: bool = False,
         align_weight: float = 0.0,
@@ -85,6 +87,7 @@ class OpenEndedDecoder(BaseModule):
         self.criterion = MODELS.build(
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
+        self.loss_weight = loss_weight
         self.align_weight = align_weight
         self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
         self.decode_mode = decode_mode
@@ -247,6 +250,7 @@ class OpenEndedDecoder(BaseModule):
         losses = self.criterion(
             self, tokens, instructions, batch_gt_instances, layer_matches[-1], batch_img_metas
         )
+        losses = {key: value * self.loss_weight for key, value in losses.items()}
         if self.align_weight:
             losses['loss_align'] = self.align_weight * alignment_loss(
                 self, tokens, instructions, batch_gt_instances, layer_matches

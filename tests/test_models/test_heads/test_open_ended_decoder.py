@@ -253,6 +253,16 @@ def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small):
     assert losses['loss_align'] < 0.5 * before
 
 
+def test_weight_of_the_losses(small):
+    arguments = (make_tokens(), [instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
+    decoder = small.build(small.decoder(align_weight=1.0)).eval()
+    whole = decoder.loss(*arguments)
+    decoder.loss_weight = 0.1
+    tenth = decoder.loss(*arguments)
+    torch.testing.assert_close(tenth.pop('loss_align'), whole.pop('loss_align'))
+    torch.testing.assert_close(tenth, {key: 0.1 * value for key, value in whole.items()})
+
+
 def test_rehearsal_adds_a_loss_and_changes_no_other(small):
     arguments = (
         make_tokens(),
