@@ -109,7 +109,7 @@ model = dict(
         # The tokenizer learns from its own losses, the language model to read it: the gradient of one that learns from
         # scratch holds the tokenizer back (docs/measurements.md).
         token_grad=0.0,
-        # AdamW then takes the same steps in the language model whatever the scale of its losses, but gradients are clipped
-        # by their norm over all parameters: the language model's shall not drown the tokenizer's.
+        # AdamW takes the same steps in the language model whatever the scale of its losses, but gradients are clipped by
+        # their norm over all parameters: the language model's shall not drown the tokenizer's.
         loss_weight=0.1,
         max_per_img=100))
