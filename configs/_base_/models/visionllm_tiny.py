@@ -94,7 +94,7 @@ model = dict(
                 num_key_value_heads=8,
                 initializer_range=0.06,  # 1 / sqrt(hidden_size): with the usual 0.02, attention stays flat for long
                 max_position_embeddings=2048)),
-        # Learnt in tens of iterations from scratch; 'vocabulary' needs over a thousand (docs/measurements.md).
+        # From scratch, names are bound to class tokens sooner than with 'vocabulary', which suits a pretrained LLM.
         class_logits='contextual',
         loss=dict(
             class_weight=2.0,
@@ -104,7 +104,7 @@ model = dict(
             loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
         with_extent=True,  # boxes are refined from layer to layer: embeddings hold their changes alone
         align_weight=0.5,  # with 1.0, classes are learnt no faster and boxes slower (docs/measurements.md)
-        # Without it, looking names up falls from 100% to 79% of words in 1,000 iterations (docs/measurements.md).
+        # Without it, looking names up falls from 100% to 80% of words in 1,000 iterations (docs/measurements.md).
         rehearsal=dict(num_words=8, noise=2.0, loss_weight=1.0),
         # The tokenizer learns from its own losses, the language model to read it: the gradient of one that learns from
         # scratch holds the tokenizer back (docs/measurements.md).
