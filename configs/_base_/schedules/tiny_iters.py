@@ -1,4 +1,4 @@
-max_iters = 2000  # ten minutes on two cores
+max_iters = 1500  # eight minutes on two cores
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -6,7 +6,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     # Twice to thrice the usual rate of Deformable DETR: the model is small and starts from nothing. 5e-4 at batch 8 and
     # 1.2e-3 were behind after the same number of images.
-    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=1e-4),
+    # Fused: of a step of a third of a second, the update took a tenth.
+    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

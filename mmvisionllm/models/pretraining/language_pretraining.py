@@ -33,6 +33,7 @@ class LanguagePretraining(BaseModel):
         noise: Standard deviation of the noise in units of the word embeddings' own.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
+        text_samples: Samples of a batch whose texts are learnt; all of them would cost as much as the boxes.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LanguagePretraining(BaseModel):
         noise: float = 1.0,
         location_jitter: float = 0.05,
         text_weight: float = 1.0,
+        text_samples: int = 4,
     ) -> None:
         super().__init__()
         self.bbox_head = MODELS.build(bbox_head)
@@ -52,6 +54,7 @@ class LanguagePretraining(BaseModel):
         self.register_buffer('can_look_up', torch.tensor(lookup_accuracy <= 0))
         self.location_jitter = location_jitter
         self.text_weight = text_weight
+        self.text_samples = text_samples
 
     def forward(self, sample: Sequence[SceneText], mode: str = 'loss') -> dict[str, Tensor]:
         """Losses, and the share of names that are looked up right (``acc``).
@@ -70,7 +73,7 @@ class LanguagePretraining(BaseModel):
             losses = criterion.class_loss(decoded, classes, present)
         else:
             losses = criterion.set_losses(decoded, classes, corners, present)
-            texts = [text for s in sample for text in s.texts]
+            texts = [text for s in sample[: self.text_samples] for text in s.texts]
             loss_text = self.bbox_head.language_model.text_loss(texts)
             losses['loss_text'] = loss_text * self.text_weight
         asked = present & (classes >= 0)
