@@ -34,7 +34,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--categories', nargs='+', metavar='NAME', help='what to detect; quote names with blanks'
     )
-    parser.add_argument('--task', default='detection', help='task (default: %(default)s)')
+    parser.add_argument('--question', help='what to answer')
+    parser.add_argument(
+        '--task', choices=sorted(TASKS), help='task; default: what the instruction asks for'
+    )
     parser.add_argument(
         '--out-dir', default='outputs', help='pictures and JSON files go there (default: outputs)'
     )
@@ -56,7 +59,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def describe(prediction: dict, threshold: float) -> list[str]:
-    """A line per object whose score exceeds the threshold, and one that counts them."""
+    """The text, or a line per object whose score exceeds the threshold and one that counts them."""
+    if 'text' in prediction:
+        return [f'{prediction["img_path"]}: {prediction["text"]}']
     found = [
         f'  {name:<20} {score:.2f}  ' + ' '.join(f'{value:7.1f}' for value in box)
         for name, score, box in zip(
@@ -83,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             instruction=args.instruction,
             categories=args.categories,
             task=args.task,
+            question=args.question,
             batch_size=args.batch_size,
             pred_score_thr=args.pred_score_thr,
             out_dir=args.out_dir,

@@ -19,7 +19,13 @@ from mmdet.apis import DetInferencer
 from mmdet.datasets.transforms import InferencerLoader
 from mmdet.structures import DetDataSample
 from mmdet.utils import ConfigType
-from mmvisionllm.instructions import Instruction, InstructionError, load_templates
+from mmvisionllm.instructions import (
+    Instruction,
+    InstructionError,
+    OutputFormat,
+    load_templates,
+    parse_categories,
+)
 from mmvisionllm.models import VisionLLM
 
 from .image_loading import CheckedLoader
@@ -35,6 +41,10 @@ class VisionLLMInferencer(DetInferencer):
         inferencer('a.png', categories=['star', 'heart'])      # the task's first template with these
         inferencer('a.png', instruction='Where in <image> are <class>?', categories=['star'])
         inferencer('a.png', instruction='Mark each {"red star": <c0>} in <image>')
+        inferencer('a.png', instruction='Outline <class> in <image> by (c, x1, y1, ..., x14, y14)', categories=['star'])
+        inferencer('a.png', task='grounding', categories=['the star left of the heart'])
+        inferencer('a.png', task='captioning')
+        inferencer('a.png', task='vqa', question='how many stars are there?')
 
     An instruction holds for the call it is given to, and for nothing else.
 
@@ -58,7 +68,8 @@ class VisionLLMInferencer(DetInferencer):
         inputs: Image | Sequence[Image],
         instruction: str | Instruction | None = None,
         categories: Sequence[str] | None = None,
-        task: str = 'detection',
+        task: str | None = None,
+        question: str | None = None,
         batch_size: int = 1,
         return_vis: bool = True,
         **kwargs: Any,
@@ -71,8 +82,10 @@ class VisionLLMInferencer(DetInferencer):
             instruction: A text with ``<image>`` in it, and with ``<class>`` or a mapping such as
                 ``{"star": <c0>, "heart": <c1>}`` or ``categories`` beside it; see :meth:`Instruction.from_text`.
                 Defaults to the task's first template if there are ``categories``, else to the config's own.
-            categories: Names of what to detect.
-            task: Name of the task.
+            categories: Names of what to find, or the expression of grounding.
+            task: Name of the task. Defaults to what the instruction asks for: objects by boxes or polygons if it names
+                categories or an output format, else a text.
+            question: What to answer.
             batch_size: Images that go through the model together.
             return_vis: Draw, also if there is no ``out_dir``.
             kwargs: As in mmdet: ``out_dir``, ``pred_score_thr``, ``show``, ``draw_pred``, ``no_save_vis``,
@@ -83,6 +96,7 @@ class VisionLLMInferencer(DetInferencer):
             ``label_names`` (one per box), ``instruction`` (the whole text), ``categories`` (its category set) and
             ``img_path`` (None for arrays). Labels are indices in ``categories``; for the config's own instruction
             they are the data set's.
+            For polygons also ``masks`` (run-length encoded, as COCO has them). For texts, ``text`` instead of objects.
             ``visualization``, per image a picture (H, W, 3), red, green, blue.
 
         Raises:
@@ -95,7 +109,7 @@ class VisionLLMInferencer(DetInferencer):
             inputs,
             batch_size=batch_size,
             return_vis=return_vis,
-            instruction=self.make_instruction(instruction, categories, task),
+            instruction=self.make_instruction(instruction, categories, task, question),
             **kwargs,
         )
 
@@ -103,7 +117,8 @@ class VisionLLMInferencer(DetInferencer):
         self,
         instruction: str | Instruction | None = None,
         categories: Sequence[str] | None = None,
-        task: str = 'detection',
+        task: str | None = None,
+        question: str | None = None,
     ) -> Instruction | None:
         """The instruction of a call, see :meth:`__call__`; None for the config's own.
 
@@ -111,17 +126,19 @@ class VisionLLMInferencer(DetInferencer):
             InstructionError, FormatError: if no model could follow it.
         """
         if isinstance(instruction, Instruction):
-            if categories is not None:
+            if categories is not None or question is not None:
                 raise InstructionError(
-                    'this instruction has its own categories; leave out categories=...'
+                    'this instruction has its own categories and question; leave out categories=... and question=...'
                 )
             return instruction
-        if instruction is None:
-            if categories is None:
-                return None
-            instruction = load_templates(task)[0]
+        if instruction is None and categories is None and task is None and question is None:
+            return None
+        task = task or infer_task(instruction, categories, question)
+        instruction = load_templates(task)[0] if instruction is None else instruction
         num_bins = self.model.bbox_head.vocabulary.num_bins
-        return Instruction.from_text(instruction, categories, task=task, num_bins=num_bins)
+        return Instruction.from_text(
+            instruction, categories, task=task, num_bins=num_bins, question=question
+        )
 
     def preprocess(
         self,
@@ -170,8 +187,11 @@ class VisionLLMInferencer(DetInferencer):
         result = super().pred2dict(data_sample)
         instruction = self.model.instructions([data_sample])[0]
         img_path = data_sample.get('img_path')
+        if 'pred_instances' in data_sample:
+            result['label_names'] = list(data_sample.pred_instances.label_names)
+        if 'pred_text' in data_sample:
+            result['text'] = data_sample.pred_text
         result.update(
-            label_names=list(data_sample.pred_instances.label_names),
             categories=list(instruction.categories),
             instruction=instruction.text,
             img_path=img_path,
@@ -196,6 +216,9 @@ class VisionLLMInferencer(DetInferencer):
         return [os.fspath(x) if isinstance(x, os.PathLike) else x for x in found]
 
     def _init_pipeline(self, cfg: ConfigType) -> Compose:
+        """mmdet's, with clear errors; of a test set for several tasks, the first one's."""
+        while 'datasets' in cfg.test_dataloader.dataset:
+            cfg.test_dataloader.dataset = cfg.test_dataloader.dataset.datasets[0]
         pipeline = super()._init_pipeline(cfg)
         pipeline.transforms = [
             CheckedLoader(t) if isinstance(t, InferencerLoader) else t for t in pipeline.transforms
@@ -226,6 +249,23 @@ class VisionLLMInferencer(DetInferencer):
             )
         config = os.path.join(root, entries[name]['Config'])
         return Config.fromfile(config), entries[name].get('Weights')
+
+
+def infer_task(
+    instruction: str | None, categories: Sequence[str] | None, question: str | None
+) -> str:
+    """What a user's sentence asks for, by rule."""
+    if question is not None:
+        return 'vqa'
+    if instruction is None:
+        return 'detection'
+    output_format = OutputFormat.parse(instruction)
+    if output_format.num_points > 2:
+        return 'segmentation'
+    names_objects = categories is not None or '<class>' in instruction
+    if names_objects or not output_format.is_text or parse_categories(instruction):
+        return 'detection'
+    return 'captioning'  # any request without a question of its own
 
 
 def check_weights(model: nn.Module, state_dict: dict[str, Any]) -> None:

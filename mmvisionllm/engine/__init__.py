@@ -3,6 +3,7 @@
 from .hooks import AtomicCheckpointHook, ExactResumeHook
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .seeded_data import SeededDataset, SeededDefaultSampler, SeededInfiniteSampler
+from .task_sampler import TaskSampler
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -11,4 +12,5 @@ __all__ = [
     'SeededDataset',
     'SeededDefaultSampler',
     'SeededInfiniteSampler',
+    'TaskSampler',
 ]

@@ -127,9 +127,12 @@ class SeededInfiniteSampler(InfiniteSampler):
         _check(dataset, type(self).__name__)
         super().__init__(dataset, *args, **kwargs)
 
+    def _plain_indices(self) -> Iterator[int]:
+        return super()._infinite_indices()
+
     def _infinite_indices(self) -> Iterator[SeededIndex]:
         # The stream that all ranks share, each taking its part; onedl-mmengine's `skip` starts later in it.
-        for position, index in enumerate(super()._infinite_indices()):
+        for position, index in enumerate(self._plain_indices()):
             yield SeededIndex(index, (_DATA_STREAM, self.seed, position))
 
     def reseed(self, seed: int) -> None:

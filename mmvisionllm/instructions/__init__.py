@@ -1,7 +1,7 @@
 """Unified language instructions: vocabulary, output formats and templates (no neural nets here)."""
 
 from .formats import FormatError, OutputFormat
-from .instruction import Instruction, InstructionError
+from .instruction import Instruction, InstructionError, parse_categories
 from .tasks import TASKS, Task, get_task
 from .templates import load_templates
 from .vocabulary import CoordinateCodec, Vocabulary
@@ -17,4 +17,5 @@ __all__ = [
     'Vocabulary',
     'get_task',
     'load_templates',
+    'parse_categories',
 ]

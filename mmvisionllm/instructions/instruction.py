@@ -137,13 +137,14 @@ class Instruction:
         task: str = 'detection',
         num_points: int | None = None,
         num_bins: int = 1025,
+        question: str | None = None,
     ) -> Instruction:
         """Make an instruction from a template or from a sentence of one's own.
 
-        ``<class>``, ``<range>`` and ``<format>`` are filled in where they stand. Without ``<class>``, the category set
-        is read from a mapping in the text and written as the templates write it, or, if ``categories`` are given, put
-        in front. A vision task whose text names no output format gets the task's own put in front: the models answer
-        what the text asks for.
+        ``<class>``, ``<range>``, ``<format>`` and ``<question>`` are filled in where they stand; ``<expression>`` is
+        another name for ``<class>``. Without ``<class>``, the category set is read from a mapping in the text and
+        written as the templates write it, or, if ``categories`` are given, put in front. A vision task whose text names
+        no output format gets the task's own put in front: the models answer what the text asks for.
 
         Args:
             text: Template or sentence; must contain ``<image>``.
@@ -152,6 +153,7 @@ class Instruction:
             task: Name of the task.
             num_points: Points per object, for ``<format>``. Defaults to the task's own.
             num_bins: Location bins of the model, for ``<range>``.
+            question: Text for ``<question>``; a text task without the placeholder gets it put behind.
 
         Raises:
             InstructionError, FormatError: see there.
@@ -162,7 +164,7 @@ class Instruction:
             raise InstructionError(f'task {task!r} cannot answer with num_points={num_points}')
         # A mapping gives way to <class> first: a category is free text and may spell a placeholder or a format.
         written = parse_categories(text)
-        text = _MAPPING.sub('<class>', text)
+        text = _MAPPING.sub('<class>', text).replace('<expression>', '<class>')
         if text.count('<class>') > 1:
             raise InstructionError(
                 'the instruction holds more than one category mapping; leave one'
@@ -181,6 +183,10 @@ class Instruction:
         if output_format.is_text and not wanted.is_text:
             output_format = wanted
             text = f'Answer as {wanted.describe()}. {text}'
+        if wanted.is_text and not output_format.is_text:
+            raise InstructionError(
+                f'task {task!r} answers by text, but the instruction asks for {output_format.describe()}'
+            )
         if num_points is not None and output_format != wanted:
             raise InstructionError(
                 f'num_points={num_points}, but the text asks for {output_format.describe()}'
@@ -197,9 +203,24 @@ class Instruction:
             )
         if names is not None:
             text = text.replace('<class>', render_categories(names))
+        text = cls._with_question(text, question)
         names = names or ()
         ids = tuple(label_ids) if label_ids is not None else tuple(range(len(names)))
         return cls(task, text, names, ids, output_format)
+
+    @staticmethod
+    def _with_question(text: str, question: str | None) -> str:
+        """Fill in a question, last of all: it may spell a format or a placeholder."""
+        if question is None:
+            if '<question>' in text:
+                raise InstructionError('the text contains <question>, but no question was given')
+            return text
+        question = ' '.join(question.split())
+        if not question:
+            raise InstructionError('the question is empty')
+        if ADDED_TOKEN_PATTERN.search(question.replace(IMAGE_TOKEN, '')):
+            raise InstructionError(f'question {question!r} contains a token that VisionLLM reserves')
+        return text.replace('<question>', question) if '<question>' in text else f'{text} {question}'
 
     @staticmethod
     def _category_set(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -27,6 +28,25 @@ class ImageTokens:
     references: list[Tensor] | None = None
     extents: Tensor | None = None
 
+    def select(self, images: list[int]) -> ImageTokens:
+        """The tokens of some images of the batch."""
+        if images == list(range(len(self.embeddings))):
+            return self
+
+        def pick(value: Tensor | None, axis: int = 0) -> Tensor | None:
+            return None if value is None else value.index_select(axis, index)
+
+        index = torch.tensor(images, device=self.embeddings.device)
+        references = self.references and [pick(reference) for reference in self.references]
+        return ImageTokens(
+            pick(self.embeddings),
+            pick(self.locations),
+            pick(self.objectness),
+            pick(self.hidden_states, 1),
+            references,
+            pick(self.extents),
+        )
+
 
 @dataclass
 class DecodedSet:
@@ -36,16 +56,17 @@ class DecodedSet:
         class_logits: (B, M, C + 1) scores of ``<c0> ..`` and, last, of ``<none>``; -inf beyond an image's own C.
         point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
         locations: (B, M, 2) points that offsets start from, normalised.
+        point_mask: (B, N) bool, False for points beyond those that an image's own instruction asks for.
     """
 
     class_logits: Tensor
     point_logits: Tensor
     locations: Tensor
+    point_mask: Tensor
 
     def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
         """The first ``num_objects`` and the rest."""
         n = num_objects
-        return (
-            DecodedSet(self.class_logits[:, :n], self.point_logits[:, :n], self.locations[:, :n]),
-            DecodedSet(self.class_logits[:, n:], self.point_logits[:, n:], self.locations[:, n:]),
-        )
+        fields = (self.class_logits, self.point_logits, self.locations)
+        first, rest = ([field[:, s] for field in fields] for s in (slice(n), slice(n, None)))
+        return DecodedSet(*first, self.point_mask), DecodedSet(*rest, self.point_mask)

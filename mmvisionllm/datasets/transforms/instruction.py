@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 
 from mmdet.registry import TRANSFORMS
-from mmvisionllm.instructions import Instruction, InstructionError, load_templates
+from mmdet.structures import DetDataSample
+from mmvisionllm.instructions import (
+    FormatError,
+    Instruction,
+    InstructionError,
+    get_task,
+    load_templates,
+)
 from mmvisionllm.instructions.instruction import check_categories
-from mmvisionllm.instructions.vocabulary import MAX_CATEGORIES
+from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN, MAX_CATEGORIES
+from mmvisionllm.structures import instance_points
 
 from ..category_names import category_names
 
 
 @TRANSFORMS.register_module()
 class AttachInstruction(BaseTransform):
-    """Set ``data_samples.instruction``. Goes behind ``PackDetInputs``.
+    """Set ``data_samples.instruction``, and what it is to be answered by. Goes behind ``PackDetInputs``.
 
-    Ground truth stays as it is: objects outside the category set are told to the losses by the instruction's labels.
+    What a task needs beside the image (an expression, a question, captions, answers) is read off the data sample, so that
+    ``PackDetInputs(meta_keys=...)`` must pass it on; :data:`~mmvisionllm.instructions.TASKS` tells the fields.
 
-    Required keys: data_samples. Modified keys: data_samples (``instruction``).
+    Boxes stay as they are: objects outside the category set are told to the losses by the instruction's labels. For
+    polygons, ``gt_instances.points`` (n, N, 2) in pixels is made of the masks, which are dropped; so are objects of which
+    no mask is left, as after a crop. Texts to learn are in ``gt_turns``, see
+    :func:`~mmvisionllm.models.heads.text_decoding.encode_turns`; one of several captions or answers is drawn.
+
+    Required keys: data_samples. Modified keys: data_samples (``instruction``, ``gt_instances``, ``gt_turns``).
 
     Args:
         categories: All category names in the order of the dataset's labels, or a data set, see
-            :func:`~mmvisionllm.datasets.category_names.category_names`.
+            :func:`~mmvisionllm.datasets.category_names.category_names`. Tasks with an expression or a question have none.
         task: Name of the task.
+        num_points: Points per object; a pair is the range from which a number is drawn for every sample. Defaults to the
+            task's own.
+        templates: A YAML file of templates, as ``tools/widen_templates.py`` writes it, instead of the task's own.
         text: The instruction itself, for a fixed one. Defaults to the task's templates.
         random_template: Draw one of the task's templates per sample; otherwise the first is taken.
         template_split: ``'train'`` or ``'heldout'``.
@@ -48,8 +67,10 @@ class AttachInstruction(BaseTransform):
 
     def __init__(
         self,
-        categories: Sequence[str] | str,
+        categories: Sequence[str] | str | None = None,
         task: str = 'detection',
+        num_points: int | tuple[int, int] | None = None,
+        templates: str | None = None,
         text: str | None = None,
         random_template: bool = False,
         template_split: str = 'train',
@@ -61,11 +82,19 @@ class AttachInstruction(BaseTransform):
         given_categories: Sequence[str] | None = None,
         num_bins: int = 1025,
     ) -> None:
-        names = category_names(categories)
+        self.task = get_task(task)
+        if (categories is None) == ('<class>' in self.task.placeholders):
+            verb = 'needs' if categories is None else 'takes no'
+            raise InstructionError(f'task {task!r} {verb} categories=...')
         # Datasets may have more categories than one instruction takes, but each name must be usable.
-        self.categories = check_categories(names, limit=None)
-        self.templates = (text,) if text else load_templates(task, template_split)
-        self.task = task
+        self.categories: tuple[str, ...] = ()
+        if categories is not None:
+            self.categories = check_categories(category_names(categories), limit=None)
+        self.templates = (text,) if text else load_templates(task, template_split, templates)
+        low, high = num_points if isinstance(num_points, (tuple, list)) else (num_points,) * 2
+        if low is not None and low > high:
+            raise FormatError(f'num_points={num_points} is no range')
+        self.num_points = (low, high)
         self.random_template = random_template
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
@@ -80,9 +109,12 @@ class AttachInstruction(BaseTransform):
             if missing:
                 raise InstructionError(f'given_categories are not in categories: {missing}')
             self.labels = np.array([self.categories.index(n) for n in given_categories])
-        self._check_sizes()
-        # Fail at build time, not in a worker, if text and categories do not go together.
-        self._make(self.templates[0], self.labels[:max_categories])
+        if self.categories:
+            self._check_sizes()
+        # Fail at build time, not in a worker, if text, categories and points do not go together.
+        for number in self.num_points:
+            example = f'{IMAGE_TOKEN} ?' if self.task.name == 'conversation' else '?'
+            self._make(self.templates[0], number, self.labels[:max_categories], example)
 
     def _check_sizes(self) -> None:
         count, low, high = len(self.labels), self.min_categories, self.max_categories
@@ -100,13 +132,24 @@ class AttachInstruction(BaseTransform):
                 'sample, or given_categories to choose one'
             )
 
-    def _make(self, template: str, labels: Sequence[int]) -> Instruction:
+    def _make(
+        self,
+        template: str,
+        num_points: int | None,
+        labels: Sequence[int] = (),
+        query: str | None = None,
+    ) -> Instruction:
+        names, ids = [self.categories[i] for i in labels], [int(i) for i in labels]
+        if '<expression>' in self.task.placeholders:
+            names, ids, query = [query], [0], None
         return Instruction.from_text(
             template,
-            categories=[self.categories[i] for i in labels],
-            label_ids=[int(i) for i in labels],
-            task=self.task,
+            categories=names or None,
+            label_ids=ids or None,
+            task=self.task.name,
+            num_points=num_points,
             num_bins=self.num_bins,
+            question=query,
         )
 
     def _draw_labels(self, present: np.ndarray) -> np.ndarray:
@@ -130,14 +173,53 @@ class AttachInstruction(BaseTransform):
         template = self.templates[0]
         if self.random_template:
             template = self.templates[np.random.randint(len(self.templates))]
+        low, high = self.num_points
+        num_points = low if low == high else int(np.random.randint(low, high + 1))
         sample = results['data_samples']
-        present = sample.gt_instances.labels.numpy() if 'gt_instances' in sample else np.array([])
-        sample.instruction = self._make(template, self._draw_labels(present))
+        labels: Sequence[int] = ()
+        if self.categories:
+            known = 'gt_instances' in sample and 'labels' in sample.gt_instances
+            present = sample.gt_instances.labels.numpy() if known else np.array([])
+            labels = self._draw_labels(present)
+        query = self._field(sample, self.task.query) if self.task.query else None
+        if self.task.name == 'conversation':
+            query, *turns = (turn['value'] for turn in query)
+            sample.gt_turns = turns
+        elif self.task.answer and self.task.answer in sample:
+            sample.gt_turns = [self._draw_answer(sample)]
+        sample.instruction = self._make(template, num_points, labels, query)
+        self._add_points(sample)
         return results
+
+    @staticmethod
+    def _field(sample: DetDataSample, name: str) -> Any:
+        if name not in sample:
+            raise InstructionError(
+                f'the data sample has no {name!r}: add it to PackDetInputs(meta_keys=(..., {name!r}))'
+            )
+        return sample.get(name)
+
+    def _draw_answer(self, sample: DetDataSample) -> str:
+        answers = sample.get(self.task.answer)
+        if isinstance(answers, str):
+            return answers
+        weights = np.asarray(sample.get(f'{self.task.answer}_weight', np.ones(len(answers))), float)
+        return answers[np.random.choice(len(answers), p=weights / weights.sum())]
+
+    @staticmethod
+    def _add_points(sample: DetDataSample) -> None:
+        number = sample.instruction.output_format.num_points
+        if number <= 2 or 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
+            return
+        objects = sample.gt_instances
+        points, valid = instance_points(objects.masks, number)
+        del objects.masks
+        objects.points = torch.from_numpy(points)
+        sample.gt_instances = objects[torch.from_numpy(valid)]
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(task={self.task!r}, num_categories={len(self.categories)}, '
+            f'{type(self).__name__}(task={self.task.name!r}, num_points={self.num_points}, num_categories={len(self.categories)}, '
             f'random_template={self.random_template}, random_categories={self.random_categories}, '
             f'random_order={self.random_order})'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.structures import InstanceData
@@ -9,11 +10,19 @@ from torch import Tensor
 
 from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
-from mmdet.structures import SampleList
+from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from mmvisionllm.instructions import Instruction, InstructionError
+from mmvisionllm.instructions import Instruction, InstructionError, get_task
 
 from ..structures import DecodedSet, ImageTokens
+
+
+def by_kind(instructions: Sequence[Instruction]) -> tuple[list[int], list[int]]:
+    """Positions of the instructions that ask for sets of objects, and of those that ask for texts."""
+    kinds: tuple[list[int], list[int]] = ([], [])
+    for i, instruction in enumerate(instructions):
+        kinds[instruction.output_format.is_text].append(i)
+    return kinds
 
 
 @MODELS.register_module()
@@ -109,19 +118,55 @@ class VisionLLM(BaseDetector):
         return self.neck(self.extract_feat(batch_inputs), texts, batch_data_samples)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """L = L_tok + L_dec (paper, 3.4), as a dict of their parts."""
+        """L = L_tok + L_dec (paper, 3.4), as a dict of their parts.
+
+        Images whose instructions ask for objects and images whose instructions ask for texts may be mixed in a batch;
+        distributed training wants all processes to have the same kinds in an iteration (:class:`TaskSampler`).
+
+        Raises:
+            InstructionError: if a sample lacks the text that its instruction asks for.
+        """
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
-        metas = [sample.metainfo for sample in batch_data_samples]
+        losses = self.bbox_head.format_loss(instructions)
+        sets, texts = by_kind(instructions)
+        if sets:
+            losses.update(
+                self._set_loss(
+                    tokens.select(sets),
+                    [instructions[i] for i in sets],
+                    [batch_data_samples[i] for i in sets],
+                )
+            )
+        if texts:
+            turns = [self._turns(batch_data_samples[i]) for i in texts]
+            asked = [instructions[i] for i in texts]
+            losses.update(self.bbox_head.text_loss(tokens.select(texts), asked, turns))
+        return losses
+
+    def _set_loss(
+        self, tokens: ImageTokens, instructions: list[Instruction], samples: SampleList
+    ) -> dict[str, Tensor]:
+        metas = [sample.metainfo for sample in samples]
         objects = [
             self._in_scope(sample.gt_instances, instruction)
-            for sample, instruction in zip(batch_data_samples, instructions)
+            for sample, instruction in zip(samples, instructions)
         ]
         losses = self.neck.loss(tokens, objects, metas)
         layers = range(len(tokens.hidden_states)) if self.bbox_head.align_weight else [-1]
         matches = [self.neck.match(tokens, objects, metas, layer) for layer in layers]
         losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
+
+    @staticmethod
+    def _turns(sample: DetDataSample) -> list[str]:
+        turns = sample.get('gt_turns')
+        if not turns:
+            raise InstructionError(
+                'an instruction asks for text, but the sample has none to learn from: add AttachInstruction to the '
+                'pipeline behind a dataset with captions, answers or conversations'
+            )
+        return turns
 
     def _in_scope(self, gt_instances: InstanceData, instruction: Instruction) -> InstanceData:
         if self.objectness_scope == 'all':
@@ -132,24 +177,34 @@ class VisionLLM(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
-        """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) to every sample.
+        """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) or texts to every sample.
 
-        They also hold ``label_names``, the instruction's own words for each object: mmdet's visualizer draws these, and
-        no data set's names for the same numbers.
+        Objects also have ``label_names``, the instruction's own words for each of them: mmdet's visualizer draws these,
+        and no data set's names for the same numbers. Texts are in ``pred_text``, and where the task's metrics look for
+        them, such as ``pred_caption``.
         """
-        instructions = self.instructions(batch_data_samples)
+        instructions = self.bbox_head.parse_formats(self.instructions(batch_data_samples))
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
-        metas = [sample.metainfo for sample in batch_data_samples]
-        results = self.bbox_head.predict(tokens, instructions, metas, rescale=rescale)
-        for result, instruction in zip(results, instructions):
-            names = dict(zip(instruction.label_ids, instruction.categories))
-            result.label_names = [names[label] for label in result.labels.tolist()]
-        return self.add_pred_to_datasample(batch_data_samples, results)
+        sets, texts = by_kind(instructions)
+        if sets:
+            metas = [batch_data_samples[i].metainfo for i in sets]
+            asked = [instructions[i] for i in sets]
+            results = self.bbox_head.predict(tokens.select(sets), asked, metas, rescale=rescale)
+            for i, result in zip(sets, results):
+                names = dict(zip(instructions[i].label_ids, instructions[i].categories))
+                result.label_names = [names[label] for label in result.labels.tolist()]
+                batch_data_samples[i].pred_instances = result
+        if texts:
+            asked = [instructions[i] for i in texts]
+            for i, text in zip(texts, self.bbox_head.generate(tokens.select(texts), asked)):
+                batch_data_samples[i].pred_text = text
+                batch_data_samples[i].set_field(text, get_task(instructions[i].task).prediction)
+        return batch_data_samples
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> tuple[ImageTokens, DecodedSet]:
-        """Raw outputs of tokenizer and decoder (``mode='tensor'``)."""
+        """Raw outputs of tokenizer and decoder (``mode='tensor'``), for instructions that ask for objects."""
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
         return tokens, self.bbox_head(tokens, instructions)

@@ -16,9 +16,13 @@ from mmvisionllm.instructions import Instruction
 
 from ..structures import DecodedSet, ImageTokens
 from .alignment import alignment_loss
+from .format_parser import FormatParser
+from .format_queries import FormatQueries
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
 from .set_criterion import expected_bins
+from .set_reading import read_set
+from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector
 
 
@@ -41,6 +45,11 @@ class OpenEndedDecoder(BaseModule):
         token_grad: Share of the decoder's gradient that reaches the image tokens and their aligned projection, 0 to 1.
             Below 1, the tokenizer learns mostly from its own losses and the alignment, and the language model to read it.
         detach_location: Keep box losses from moving the token's location.
+        max_per_img: Most objects per image.
+        text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
+        generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
+        format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
+            the formats that the instructions were made with, read by rule.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
@@ -61,6 +70,9 @@ class OpenEndedDecoder(BaseModule):
         token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
+        text_weight: float = 1.0,
+        generation: OptConfigType = None,
+        format_parser: OptConfigType = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -93,6 +105,10 @@ class OpenEndedDecoder(BaseModule):
         self.decode_mode = decode_mode
         self.detach_location = detach_location
         self.max_per_img = max_per_img
+        self.text_weight = text_weight
+        self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
+        self.format_parser = None if format_parser is None else FormatParser(**format_parser)
+        self.format_queries = FormatQueries(self.language_model.hidden_size)
 
     def init_weights(self) -> None:
         """Initialise from ``init_cfg``.
@@ -122,13 +138,12 @@ class OpenEndedDecoder(BaseModule):
 
         Args:
             tokens: M image tokens per image.
-            instructions: B instructions that ask for the same output format.
+            instructions: B instructions that ask for sets of objects.
             indices: (B, P) tokens to answer for; all M by default. All M are in the prefix either way.
             words: (B, R, D) further objects in the language model's space, put to random places and answered for after
                 the tokens.
         """
-        extents = None if tokens.extents is None else tokens.extents.detach()
-        image = self.projector(tokens.embeddings, tokens.locations.detach(), extents)
+        image = self.project(tokens)
         locations = tokens.locations
         objects = image
         if indices is not None:
@@ -141,6 +156,11 @@ class OpenEndedDecoder(BaseModule):
             )
             locations = torch.cat([locations, places[0]], 1)
         return self.decode(image, objects, locations, instructions)
+
+    def project(self, tokens: ImageTokens) -> Tensor:
+        """(B, M, D) image tokens in the language model's space."""
+        extents = None if tokens.extents is None else tokens.extents.detach()
+        return self.projector(tokens.embeddings, tokens.locations.detach(), extents)
 
     def decode(
         self,
@@ -156,41 +176,34 @@ class OpenEndedDecoder(BaseModule):
             image: (B, M, D) image tokens of the prefix.
             objects: (B, P, D) tokens to answer for.
             locations: (B, P, 2) their locations, normalised.
-            instructions: B instructions that ask for the same output format.
+            instructions: B instructions that ask for sets of objects, see :class:`FormatQueries`.
             classes_only: Ask for classes alone; there are no points then (N = 0). An object's queries see only those
                 before them, so that the classes are the same.
 
         Raises:
-            ValueError: if the instructions ask for different formats, or for text.
+            ValueError: if an instruction asks for text.
         """
-        formats = {instruction.output_format for instruction in instructions}
-        if len(formats) > 1:
-            raise ValueError(
-                f'one batch, one output format: got {sorted(f.describe() for f in formats)}'
-            )
-        queries = next(iter(formats)).queries
-        if not queries:
-            raise ValueError('the instructions ask for text, which is not decoded in parallel')
-        queries = queries[:1] if classes_only else queries
-        batch, num_objects, _ = objects.shape
+        queries, point_mask = self.format_queries(self.language_model, instructions)
+        if classes_only:
+            queries, point_mask = queries[:, :1], point_mask[:, :0]
+        size, num_objects = queries.size(1), objects.size(1)
         prefix = embed_prefix(self.language_model, instructions, image)
         layout = prefix.layout
-        layout.num_objects, layout.object_size = num_objects, len(queries)
-        rows = [self.vocabulary.index(token) for token in queries]
-        formats_in = self.language_model.added.input[rows]
-        own = objects[:, :, None] + formats_in.to(objects.dtype)
+        layout.num_objects, layout.object_size = num_objects, size
+        own = objects[:, :, None] + queries[:, None].to(objects.dtype)
         sequence = torch.cat([prefix.embeddings, own.flatten(1, 2).to(prefix.embeddings.dtype)], 1)
         hidden = self.language_model(sequence, layout)
         index = prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1))
         contexts = hidden.gather(1, index)
-        hidden = hidden[:, layout.prefix_length :].unflatten(1, (num_objects, len(queries)))
+        hidden = hidden[:, layout.prefix_length :].unflatten(1, (num_objects, size))
         point_logits = self.language_model.added_logits(
             hidden[:, :, 1:], self.vocabulary.location_slice
         )
         return DecodedSet(
             self.score_classes(hidden[:, :, 0], contexts, instructions),
-            point_logits.unflatten(2, (len(queries) // 2, 2)),
+            point_logits.unflatten(2, (size // 2, 2)),
             locations,
+            point_mask,
         )
 
     def score_classes(
@@ -237,12 +250,13 @@ class OpenEndedDecoder(BaseModule):
         layer_matches: list[list[tuple[Tensor, Tensor]]],
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
-        """L_dec on the matched tokens.
+        """L_dec on the matched tokens, for sets of objects.
 
         Args:
             tokens: M image tokens per image.
             instructions: B instructions.
-            batch_gt_instances: ``bboxes`` (n, 4) in pixels, ``labels`` (n,) in the dataset's numbering.
+            batch_gt_instances: ``bboxes`` (n, 4) in pixels, ``labels`` (n,) in the dataset's numbering, and ``points``
+                (n, N, 2) in pixels where the instruction asks for polygons.
             layer_matches: Per layer of the tokenizer and image the tokens and the objects they are matched to, both (n,).
                 The decoder answers for those of the last layer.
             batch_img_metas: With ``img_shape`` (height, width).
@@ -257,6 +271,27 @@ class OpenEndedDecoder(BaseModule):
             )
         return losses
 
+    def text_loss(
+        self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_turns: list[list[str]]
+    ) -> dict[str, Tensor]:
+        """L_dec for texts: next-token cross-entropy, see :func:`text_loss`."""
+        loss = text_loss(self, tokens, instructions, batch_turns)
+        return dict(loss_dec_text=loss * self.loss_weight * self.text_weight)
+
+    def format_loss(self, instructions: Sequence[Instruction]) -> dict[str, Tensor]:
+        """Next-token loss on output formats, if the decoder learns to read them."""
+        if self.format_parser is None:
+            return {}
+        loss = self.format_parser.loss(self.language_model, instructions)
+        return dict(loss_dec_format=loss * self.loss_weight * self.format_parser.loss_weight)
+
+    @torch.no_grad()
+    def parse_formats(self, instructions: Sequence[Instruction]) -> list[Instruction]:
+        """The instructions with the output formats that the decoder's parser reads out of their texts."""
+        if self.format_parser is None:
+            return list(instructions)
+        return self.format_parser(self.language_model, instructions)
+
     @torch.no_grad()
     def predict(
         self,
@@ -265,28 +300,21 @@ class OpenEndedDecoder(BaseModule):
         batch_img_metas: list[dict],
         rescale: bool = True,
     ) -> list[InstanceData]:
-        """Boxes of every image.
-
-        Returns:
-            ``bboxes`` (n, 4) in pixels of the original image if ``rescale``, else of the network's input; ``scores``
-            (n,), objectness x probability of the class; ``labels`` (n,) in the dataset's numbering.
-        """
+        """Objects of every image, see :func:`read_set`."""
         decoded = self(tokens, instructions)
+        points, scores = self.points(decoded), self.scores(tokens, decoded)
+        return [
+            read_set(scores[i], points[i], instructions[i], meta, self.max_per_img, rescale)
+            for i, meta in enumerate(batch_img_metas)
+        ]
+
+    @torch.no_grad()
+    def generate(self, tokens: ImageTokens, instructions: Sequence[Instruction]) -> list[str]:
+        """Texts for images, see :func:`generate_texts`."""
+        return generate_texts(self, tokens, instructions, **self.generation)
+
+    @staticmethod
+    def scores(tokens: ImageTokens, decoded: DecodedSet) -> Tensor:
+        """(B, M, C) objectness of the token x probability of the class among the categories and ``<none>``."""
         probabilities = decoded.class_logits.softmax(-1)[..., :-1]
-        scores = tokens.objectness.float().sigmoid()[..., None] * probabilities
-        corners = self.points(decoded)
-        boxes = torch.cat([corners.amin(2), corners.amax(2)], -1)
-        results = []
-        for score, box, instruction, meta in zip(scores, boxes, instructions, batch_img_metas):
-            score = score[:, : len(instruction.categories)]
-            top, index = score.flatten().topk(min(self.max_per_img, score.numel()))
-            height, width = meta['img_shape'][:2]
-            size = box.new_tensor([width, height, width, height])
-            pixels = (box[index // score.size(1)].clamp(0, 1)) * size
-            if rescale:
-                pixels = pixels / box.new_tensor(meta['scale_factor']).repeat(2)
-            label_ids = torch.tensor(instruction.label_ids, device=index.device)
-            results.append(
-                InstanceData(bboxes=pixels, scores=top, labels=label_ids[index % score.size(1)])
-            )
-        return results
+        return tokens.objectness.float().sigmoid()[..., None] * probabilities

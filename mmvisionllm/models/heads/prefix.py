@@ -29,23 +29,30 @@ class Prefix:
 
 
 def embed_prefix(
-    language_model: LanguageModel, instructions: Sequence[Instruction], image: Tensor
+    language_model: LanguageModel,
+    instructions: Sequence[Instruction],
+    image: Tensor | None,
+    continuations: Sequence[Sequence[int]] | None = None,
 ) -> Prefix:
     """Embed the instructions with the image tokens in the place of ``<image>``.
 
     Args:
         language_model: For its tokenizer and embeddings.
         instructions: B instructions.
-        image: (B, M, D) image tokens in the language model's space.
+        image: (B, M, D) image tokens in the language model's space; None leaves the one token ``<image>`` itself.
+        continuations: Token ids that go on behind each instruction.
 
     Raises:
-        ValueError: if an instruction speaks of location tokens that the model does not have.
+        ValueError: if an instruction speaks of location tokens that the model does not have, or is longer than the
+            model has positions for.
     """
     tokenizer = language_model.tokenizer
-    num_tokens = image.size(1)
+    num_tokens = 1 if image is None else image.size(1)
+    device = language_model.added.input.device
+    continuations = continuations or [()] * len(instructions)
     first_class = tokenizer.token_id('<c0>')
     rows, positions = [], []
-    for instruction in instructions:
+    for instruction, continuation in zip(instructions, continuations):
         unknown = tokenizer.vocabulary.unknown(instruction.text)
         if unknown:
             raise ValueError(
@@ -55,20 +62,27 @@ def embed_prefix(
         ids = tokenizer.encode(instruction.text, bos=True)
         where = ids.index(tokenizer.image_id)
         row = ids[:where] + [tokenizer.image_id] * num_tokens + ids[where + 1 :]
+        row += continuation
+        if len(row) > language_model.max_length:
+            raise ValueError(
+                f'{len(row)} tokens of instruction, image and answer, but the language model has positions for '
+                f'{language_model.max_length}: shorten the text, which begins {instruction.text[:80]!r}'
+            )
         rows.append(row)
         positions.append([row.index(first_class + c) for c in range(len(instruction.categories))])
     length = max(map(len, rows))
     padded = [row + [0] * (length - len(row)) for row in rows]
-    ids = torch.tensor(padded, device=image.device)
-    lengths = torch.tensor([len(row) for row in rows], device=image.device)
-    valid = torch.arange(length, device=image.device) < lengths[:, None]
+    ids = torch.tensor(padded, device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    valid = torch.arange(length, device=device) < lengths[:, None]
     is_image = (ids == tokenizer.image_id) & valid
     embeddings = language_model.embed(ids)
-    embeddings = embeddings.masked_scatter(is_image[..., None], image.to(embeddings.dtype))
+    if image is not None:
+        embeddings = embeddings.masked_scatter(is_image[..., None], image.to(embeddings.dtype))
     most = max(map(len, positions))
     class_positions = [p + [0] * (most - len(p)) for p in positions]
     return Prefix(
         embeddings,
         SharedPrefixLayout(valid, is_image),
-        torch.tensor(class_positions, dtype=torch.long, device=image.device),
+        torch.tensor(class_positions, dtype=torch.long, device=device),
     )

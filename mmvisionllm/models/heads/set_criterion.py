@@ -48,6 +48,18 @@ def expected_bins(logits: Tensor) -> Tensor:
     return (logits.float().softmax(-1) * scale).sum(-1)
 
 
+def hull(points: Tensor, mask: Tensor) -> Tensor:
+    """(B, P, N, 2) points, (B, N) bool which of them count -> (B, P, 4) boxes (x1, y1, x2, y2) around them.
+
+    Two points are a box's corners and taken as they are: where they are in the wrong order, the loss shall tell.
+    """
+    beyond = ~mask[:, None, :, None]
+    low = points.masked_fill(beyond, float('inf')).amin(2)
+    high = points.masked_fill(beyond, float('-inf')).amax(2)
+    is_box = (mask.sum(1) == 2)[:, None, None]
+    return torch.where(is_box, points[:, :, :2].flatten(2), torch.cat([low, high], -1))
+
+
 def mean_over_ranks(count: Tensor) -> Tensor:
     """A number of objects, averaged over the processes and at least 1: what losses are divided by."""
     count = count.float()
@@ -101,33 +113,49 @@ class SetCriterion(BaseModule):
         most = max(1, *(len(index) for index, _ in matches))
         indices = torch.zeros(len(matches), most, dtype=torch.long, device=device)
         classes = torch.full_like(indices, -1)
-        corners = tokens.locations.new_zeros(*indices.shape, 4)
+        numbers = [instruction.output_format.num_points for instruction in instructions]
+        points = tokens.locations.new_zeros(*indices.shape, max(numbers), 2)
         present = torch.zeros_like(indices, dtype=torch.bool)
         for i, (index, gt_index) in enumerate(matches):
             n = len(index)
             gt, instruction = batch_gt_instances[i], instructions[i]
             height, width = batch_img_metas[i]['img_shape'][:2]
-            size = corners.new_tensor([width, height, width, height])
             order = {label: c for c, label in enumerate(instruction.label_ids)}
             indices[i, :n], present[i, :n] = index, True
             labels = gt.labels[gt_index].tolist()
             classes[i, :n] = torch.tensor([order.get(x, -1) for x in labels], device=device)
-            corners[i, :n] = gt.bboxes[gt_index] / size
-        if decoder.rehearsal is None:
+            target = self._target_points(gt, numbers[i])[gt_index]
+            points[i, :n, : numbers[i]] = target / target.new_tensor([width, height])
+        # Words are rehearsed beside boxes alone: beside polygons, each would cost as many queries as they.
+        if decoder.rehearsal is None or max(numbers) > 2:
             decoded = decoder(tokens, instructions, indices)
-            return self.set_losses(decoded, classes, corners, present, decoder.detach_location)
+            return self.set_losses(decoded, classes, points, present, decoder.detach_location)
         words, word_classes = decoder.rehearsal(decoder.language_model, instructions)
         decoded, rehearsed = decoder(tokens, instructions, indices, words).split(most)
-        losses = self.set_losses(decoded, classes, corners, present, decoder.detach_location)
+        losses = self.set_losses(decoded, classes, points, present, decoder.detach_location)
         loss = self.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
         losses['loss_rehearsal'] = loss['loss_dec_cls'] * decoder.rehearsal.loss_weight
         return losses
+
+    @staticmethod
+    def _target_points(gt_instances: InstanceData, num_points: int) -> Tensor:
+        """(n, N, 2) pixels: corners of boxes, or points of polygons."""
+        if num_points == 2:
+            return gt_instances.bboxes.unflatten(-1, (2, 2))
+        points = gt_instances.get('points')
+        if points is None or points.size(1) != num_points:
+            raise ValueError(
+                f'the instruction asks for {num_points} points per object, but the ground truth has '
+                f'{"boxes alone" if points is None else points.size(1)}: load masks '
+                "(dict(type='LoadAnnotations', with_bbox=True, with_mask=True)) before AttachInstruction"
+            )
+        return points
 
     def set_losses(
         self,
         decoded: DecodedSet,
         classes: Tensor,
-        corners: Tensor,
+        points: Tensor,
         present: Tensor,
         detach_location: bool = True,
     ) -> dict[str, Tensor]:
@@ -136,21 +164,13 @@ class SetCriterion(BaseModule):
         Args:
             decoded: Answers for P objects per image.
             classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for.
-            corners: (B, P, 4) boxes (x1, y1, x2, y2), normalised.
+            points: (B, P, N, 2) corners of boxes or points of polygons, normalised.
             present: (B, P) bool, False for padding.
             detach_location: Keep box losses from moving the token's location.
-
-        Raises:
-            ValueError: if more than the two points of a box were asked for: there is no ground truth for them.
         """
-        if decoded.point_logits.size(2) != 2:
-            raise ValueError(
-                f'the instructions ask for {decoded.point_logits.size(2)} points per object, but the ground truth is '
-                'boxes of 2: train with the format (c, x1, y1, x2, y2)'
-            )
         losses = self.class_loss(decoded, classes, present)
         asked = present & (classes >= 0)
-        losses.update(self._location_losses(decoded, corners, asked, detach_location))
+        losses.update(self._location_losses(decoded, points, asked, detach_location))
         return losses
 
     def class_loss(
@@ -165,26 +185,27 @@ class SetCriterion(BaseModule):
         return dict(loss_dec_cls=loss * self.class_weight)
 
     def _location_losses(
-        self, decoded: DecodedSet, corners: Tensor, asked: Tensor, detach_location: bool
+        self, decoded: DecodedSet, points: Tensor, asked: Tensor, detach_location: bool
     ) -> dict[str, Tensor]:
         codec = self.vocabulary.codec
         count = mean_over_ranks(asked.sum())
-        weight = asked[..., None, None].float()
+        # Every object weighs the same, whatever the number of its points.
+        mask = decoded.point_mask
+        share = (mask / mask.sum(1, keepdim=True))[:, None, :, None].expand_as(points) * asked[..., None, None]
         locations = decoded.locations[:, :, None]
-        offsets = corners.unflatten(-1, (-1, 2)) - locations.detach()
+        offsets = points - locations.detach()
         targets = smoothed_targets(codec.position(offsets), codec.num_bins, self.location_sigma)
         logits = decoded.point_logits.float()
         entropy = -(targets * logits.log_softmax(-1)).sum(-1)
-        per_object = count * entropy.shape[2:].numel()
-        losses = dict(loss_dec_loc=(entropy * weight).sum() / per_object * self.location_weight)
+        losses = dict(loss_dec_loc=(entropy * share).sum() / (2 * count) * self.location_weight)
         if self.loss_bbox is None and self.loss_iou is None:
             return losses
-        bins = expected_bins(logits)
         start = locations.detach() if detach_location else locations
-        expected = (codec.decode(bins) + start).flatten(2)[asked]
-        target = corners[asked]
+        expected = codec.decode(expected_bins(logits)) + start
         if self.loss_bbox is not None:
-            losses['loss_dec_bbox'] = self.loss_bbox(expected, target, avg_factor=count)
+            # Twice the mean over an object's points: for the two corners of a box their sum, as everywhere in mmdet.
+            losses['loss_dec_bbox'] = self.loss_bbox(expected, points, 2 * share, avg_factor=count)
         if self.loss_iou is not None:
-            losses['loss_dec_iou'] = self.loss_iou(expected, target, avg_factor=count)
+            hulls = (hull(p, mask)[asked] for p in (expected, points))
+            losses['loss_dec_iou'] = self.loss_iou(*hulls, avg_factor=count)
         return losses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -188,12 +189,28 @@ class LanguageModel(BaseModule):
         sums = words.new_zeros(len(ids), words.size(-1)).index_add(0, owner, words)
         return sums / lengths[:, None]
 
-    def forward(self, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
+    @property
+    def max_length(self) -> int:
+        """Most positions of a sequence."""
+        config = self.lm.config.get_text_config()
+        return getattr(config, 'max_position_embeddings', None) or sys.maxsize
+
+    @property
+    def padding_ids(self) -> list[int]:
+        """Rows of the output layer that no word of the tokenizer has."""
+        rows = self.lm.get_output_embeddings().weight.size(0)
+        return list(range(self.tokenizer.base_size, rows))
+
+    def forward(
+        self, embeddings: Tensor, layout: SharedPrefixLayout, use_cache: bool = False, **kwargs: Any
+    ) -> Tensor:
         """Run prefix and objects in one pass.
 
         Args:
             embeddings: (B, L + M * K, D).
             layout: Their arrangement.
+            use_cache: Fill ``past_key_values``, for generation to go on from.
+            kwargs: Further arguments of the Hugging Face decoder.
 
         Returns:
             (B, L + M * K, D) last hidden states, after the final norm.
@@ -203,8 +220,9 @@ class LanguageModel(BaseModule):
             inputs_embeds=embeddings.to(next(self.lm.parameters()).dtype),
             attention_mask=layout.prefix_mask(),
             position_ids=layout.position_ids(),
-            use_cache=False,
+            use_cache=use_cache,
             layout=layout,
+            **kwargs,
         ).last_hidden_state
 
     def forward_dense(self, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
@@ -241,7 +259,10 @@ class LanguageModel(BaseModule):
         with torch.autocast(hidden.device.type, enabled=False):
             return hidden.float() @ self.added.output[rows].float().transpose(-1, -2)
 
+    def word_logits(self, hidden: Tensor) -> Tensor:
+        """Score hidden states (..., D) against the model's own tokens -> (..., base_size), in float32."""
+        return self.lm.get_output_embeddings()(hidden)[..., : self.tokenizer.base_size].float()
+
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """Score hidden states (..., D) against all tokens, own and added -> (..., base_size + V)."""
-        own = self.lm.get_output_embeddings()(hidden)[..., : self.tokenizer.base_size]
-        return torch.cat([own.float(), self.added_logits(hidden, slice(None))], -1)
+        return torch.cat([self.word_logits(hidden), self.added_logits(hidden, slice(None))], -1)

@@ -79,6 +79,10 @@ class InstructionTokenizer:
         self._check_split()
         self.bos_id = self._first(self.hf.bos_token_id, self.hf.cls_token_id)
         self.eos_id = self._first(self.hf.eos_token_id, self.hf.sep_token_id)
+        if self.eos_id is None:
+            raise ValueError(f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one')
+        # What starts an answer: some models, such as Qwen, know no other mark than the end of a text.
+        self.start_id = self._first(self.bos_id, self.eos_id)
         self.image_id = self.token_id('<image>')
 
     def _check_split(self) -> None:
@@ -103,6 +107,13 @@ class InstructionTokenizer:
         """Token ids of a text; ``bos`` puts the beginning-of-sequence id in front where the tokenizer has one."""
         ids = self.hf(text, add_special_tokens=False)['input_ids']
         return [self.bos_id, *ids] if bos and self.bos_id is not None else list(ids)
+
+    def decode_words(self, ids: Sequence[int]) -> str:
+        """An answer as people read it: up to its end, without special tokens."""
+        ids = list(ids)
+        if self.eos_id in ids:
+            ids = ids[: ids.index(self.eos_id)]
+        return self.hf.decode(ids, skip_special_tokens=True).strip()
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.hf.decode(

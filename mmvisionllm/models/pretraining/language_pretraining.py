@@ -72,7 +72,9 @@ class LanguagePretraining(BaseModel):
         if lookup_only:
             losses = criterion.class_loss(decoded, classes, present)
         else:
-            losses = criterion.set_losses(decoded, classes, corners, present)
+            losses = criterion.set_losses(
+                decoded, classes, corners.unflatten(-1, (2, 2)), present
+            )
             texts = [text for s in sample[: self.text_samples] for text in s.texts]
             loss_text = self.bbox_head.language_model.text_loss(texts)
             losses['loss_text'] = loss_text * self.text_weight

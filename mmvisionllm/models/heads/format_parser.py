@@ -1,0 +1,98 @@
+"""Output formats read out of the instruction by the language model itself (paper, 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvisionllm.instructions import Instruction, OutputFormat
+from mmvisionllm.instructions.formats import MIN_POINTS
+from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
+
+from ..language_models import LanguageModel
+from .prefix import embed_prefix
+
+
+class FormatParser(nn.Module):
+    """Behind the instruction's text, without the image, comes the format: ``<cls> <x1> <y1> ... <yN> <eos>`` or ``<bos>``.
+
+    It is learnt by next-token prediction over these tokens. Constrained to what makes a format, most of the tokens are
+    forced: the model has to choose between ``<cls>`` and ``<bos>``, and behind each ``<yi>`` between ``<x(i+1)>`` and
+    ``<eos>``. What comes before a choice is the same whatever the later ones are, so that a single pass over the longest
+    format holds all of them, and greedy generation is read off it.
+
+    Args:
+        loss_weight: Weight of the loss.
+        num_samples: Instructions of a batch that are learnt from; formats are simple, and texts are long.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, num_samples: int = 4) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.num_samples = num_samples
+        self.cache: dict[str, OutputFormat] = {}
+
+    def train(self, mode: bool = True) -> FormatParser:
+        """What was read with other weights is forgotten."""
+        self.cache.clear()
+        return super().train(mode)
+
+    def loss(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> Tensor:
+        """Mean next-token cross-entropy of the formats, over the format tokens, ``<bos>`` and ``<eos>``."""
+        chosen = list({i.text: i for i in instructions[: self.num_samples]}.values())
+        longest = max(i.output_format.num_points for i in chosen)
+        rows = self._logits(language_model, chosen, max(longest, MIN_POINTS))
+        losses = []
+        for logits, instruction in zip(rows, chosen):
+            output_format = instruction.output_format
+            # Columns: the format tokens in their order, <bos>, <eos>.
+            wanted = [*range(len(output_format.queries)), -1] if output_format.queries else [-2]
+            wanted = torch.tensor(wanted, device=logits.device) % logits.size(1)
+            losses.append(F.cross_entropy(logits[: len(wanted)], wanted))
+        return torch.stack(losses).mean()
+
+    def forward(
+        self, language_model: LanguageModel, instructions: Sequence[Instruction]
+    ) -> list[Instruction]:
+        """The instructions with the formats that the language model reads; each text is read once.
+
+        Raises:
+            InstructionError: if it reads that objects are asked for in a text without categories.
+        """
+        new = {i.text: i for i in instructions if i.text not in self.cache}
+        for text, instruction in new.items():
+            (logits,) = self._logits(language_model, [instruction], MAX_POINTS)
+            self.cache[text] = self._choose(logits)
+        return [replace(i, output_format=self.cache[i.text]) for i in instructions]
+
+    @staticmethod
+    def _choose(logits: Tensor) -> OutputFormat:
+        """Constrained greedy generation, from (1 + 1 + 2 * MAX_POINTS, columns) logits."""
+        if logits[0, -2] > logits[0, 0]:
+            return OutputFormat(0)
+        for num_points in range(MIN_POINTS, MAX_POINTS):
+            # Row 0 stands behind the text, and column 0 for <cls>: behind <yN> and for <x(N+1)>, both are 1 + 2N.
+            place = 1 + 2 * num_points
+            if logits[place, -1] > logits[place, place]:
+                return OutputFormat(num_points)
+        return OutputFormat(MAX_POINTS)
+
+    @staticmethod
+    def _logits(
+        language_model: LanguageModel, instructions: Sequence[Instruction], num_points: int
+    ) -> Tensor:
+        """(B, 2 + 2 * num_points, columns): what comes behind the text, behind ``<cls>``, behind ``<x1>``, ..."""
+        tokenizer, vocabulary = language_model.tokenizer, language_model.vocabulary
+        forced = [tokenizer.token_id(token) for token in OutputFormat(num_points).queries]
+        prefix = embed_prefix(language_model, instructions, None, [forced] * len(instructions))
+        hidden = language_model(prefix.embeddings, prefix.layout)
+        ends = prefix.layout.valid.sum(1).tolist()
+        hidden = torch.stack([row[end - len(forced) - 1 : end] for row, end in zip(hidden, ends)])
+        start = vocabulary.index(CLASS_QUERY)
+        formats = language_model.added_logits(hidden, slice(start, start + 1 + 2 * MAX_POINTS))
+        words = language_model.word_logits(hidden)
+        return torch.cat([formats, words[..., [tokenizer.start_id, tokenizer.eos_id]]], -1)

@@ -1,0 +1,61 @@
+"""Output formats as queries (paper, 3.4): what each object is asked with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmvisionllm.instructions import Instruction
+
+from ..language_models import LanguageModel
+
+
+class FormatQueries(nn.Module):
+    """Embeddings of the format tokens ``<cls> <x1> <y1> ...`` that an instruction asks with.
+
+    A polygon's queries are told how far along the outline their point lies, ``(i - 1) / N``: the i-th of 8 points is
+    another place than the i-th of 24, and an object's queries do not see how many come after them. What is added for it
+    starts from zero; a box has none.
+
+    Args:
+        dims: Hidden size of the language model.
+        num_harmonics: Waves around the outline that tell the place, the shortest ``1 / num_harmonics`` of it.
+    """
+
+    def __init__(self, dims: int, num_harmonics: int = 16) -> None:
+        super().__init__()
+        self.num_harmonics = num_harmonics
+        self.phase = nn.Parameter(torch.zeros(2 * num_harmonics, dims))
+
+    def forward(
+        self, language_model: LanguageModel, instructions: Sequence[Instruction]
+    ) -> tuple[Tensor, Tensor]:
+        """Queries of a batch; instructions may ask for different numbers of points.
+
+        Returns:
+            (B, K, D) embeddings for K = 1 + 2N, N the largest number of points; (B, N) bool, which points are asked
+            for. Those beyond are answered all the same, and change nothing: queries see only those before them.
+
+        Raises:
+            ValueError: if an instruction asks for text.
+        """
+        formats = [instruction.output_format for instruction in instructions]
+        if any(f.is_text for f in formats):
+            raise ValueError('the instructions ask for text, which is not decoded in parallel')
+        longest = max(formats, key=lambda f: f.num_points)
+        added = language_model.added
+        rows = [language_model.vocabulary.index(token) for token in longest.queries]
+        queries = added.input[rows].expand(len(formats), -1, -1)
+        numbers = torch.tensor([f.num_points for f in formats], device=queries.device)
+        index = torch.arange(longest.num_points, device=queries.device)
+        asked = index < numbers[:, None]
+        if longest.num_points > 2:
+            harmonics = torch.arange(1, self.num_harmonics + 1, device=queries.device)
+            angles = 2 * math.pi * (index / numbers[:, None])[..., None] * harmonics
+            waves = torch.cat([angles.sin(), angles.cos()], -1) * (numbers > 2)[:, None, None]
+            along = (waves @ self.phase).repeat_interleave(2, 1)  # x and y of a point share its place
+            queries = queries + nn.functional.pad(along, (0, 0, 1, 0))
+        return queries, asked

@@ -1,0 +1,54 @@
+"""Decoded points and scores of one image -> boxes, masks and labels in the dataset's terms."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmvisionllm.instructions import Instruction
+from mmvisionllm.structures import points_to_masks
+
+
+def read_set(
+    scores: Tensor,
+    points: Tensor,
+    instruction: Instruction,
+    img_meta: dict,
+    max_per_img: int = 100,
+    rescale: bool = True,
+) -> InstanceData:
+    """Read off what scores best.
+
+    Args:
+        scores: (M, C), of which the instruction's own categories come first.
+        points: (M, N, 2), normalised, of which the instruction's own number come first.
+        instruction: With the dataset's label of each category and the output format.
+        img_meta: ``img_shape`` (height, width), and ``ori_shape`` and ``scale_factor`` if ``rescale``.
+        max_per_img: Most results; an object may be among them with several categories.
+        rescale: Results for the original image, not for the network's input.
+
+    Returns:
+        ``bboxes`` (n, 4) in pixels, around the points; ``scores`` (n,); ``labels`` (n,) in the dataset's numbering; and
+        for more than two points ``masks`` (n, height, width), bool, of the polygons.
+    """
+    scores = scores[:, : len(instruction.categories)]
+    top, index = scores.flatten().topk(min(max_per_img, scores.numel()))
+    objects = index // scores.size(1)
+    height, width = img_meta['img_shape'][:2]
+    pixels = points[:, : instruction.output_format.num_points].clamp(0, 1)
+    pixels = pixels * pixels.new_tensor([width, height])
+    if rescale:
+        pixels = pixels / pixels.new_tensor(img_meta['scale_factor'])
+        height, width = img_meta.get('ori_shape', (height, width))[:2]
+    boxes = torch.cat([pixels.amin(1), pixels.amax(1)], -1)
+    label_ids = torch.tensor(instruction.label_ids, device=index.device)
+    result = InstanceData(
+        bboxes=boxes[objects], scores=top, labels=label_ids[index % scores.size(1)]
+    )
+    if instruction.output_format.num_points > 2:
+        # An object's mask is drawn once, whatever the number of categories it is listed with.
+        kept, rows = objects.unique(return_inverse=True)
+        masks = points_to_masks(pixels[kept].float().cpu().numpy(), height, width)
+        result.masks = torch.from_numpy(masks).to(index.device)[rows]
+    return result

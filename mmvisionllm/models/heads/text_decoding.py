@@ -1,0 +1,114 @@
+"""Answers in words (paper, 3.4): ``<bos>`` behind the instruction starts ordinary next-token prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache
+
+from mmvisionllm.instructions import Instruction
+
+from ..language_models import InstructionTokenizer
+from ..structures import ImageTokens
+from .prefix import embed_prefix
+
+if TYPE_CHECKING:
+    from .open_ended_decoder import OpenEndedDecoder
+
+_UNLABELLED = -100  # what torch's cross-entropy leaves out
+
+
+def encode_turns(
+    tokenizer: InstructionTokenizer, turns: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """Token ids behind an instruction, and what is to be predicted at each of them.
+
+    Args:
+        tokenizer: The language model's.
+        turns: An answer, or an answer, a further question, its answer, and so on.
+
+    Returns:
+        Ids ``<bos> answer <eos> question <bos> answer <eos> ...``; for each the next id inside of an answer (its
+        ``<eos>`` included), -100 elsewhere.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    for number, turn in enumerate(turns):
+        words = tokenizer.encode(turn)
+        if number % 2:
+            ids += words
+            labels += [_UNLABELLED] * len(words)
+        else:
+            ids += [tokenizer.start_id, *words, tokenizer.eos_id]
+            labels += [*words, tokenizer.eos_id, _UNLABELLED]
+    return ids, labels
+
+
+def text_loss(
+    decoder: OpenEndedDecoder,
+    tokens: ImageTokens,
+    instructions: Sequence[Instruction],
+    batch_turns: Sequence[Sequence[str]],
+) -> Tensor:
+    """Mean next-token cross-entropy of the answers.
+
+    Args:
+        decoder: For its projector and language model.
+        tokens: M image tokens per image.
+        instructions: B instructions.
+        batch_turns: Per image the turns of :func:`encode_turns`.
+
+    Raises:
+        ValueError: if an answer does not fit into the language model, see :func:`embed_prefix`.
+    """
+    model = decoder.language_model
+    encoded = [encode_turns(model.tokenizer, turns) for turns in batch_turns]
+    image = decoder.project(tokens)
+    prefix = embed_prefix(model, instructions, image, [ids for ids, _ in encoded])
+    hidden = model(prefix.embeddings, prefix.layout)
+    labels = torch.full(hidden.shape[:2], _UNLABELLED, device=hidden.device)
+    ends = prefix.layout.valid.sum(1).tolist()
+    for row, end, (ids, wanted) in zip(labels, ends, encoded):
+        row[end - len(ids) : end] = torch.tensor(wanted, device=row.device)
+    asked = labels != _UNLABELLED
+    return F.cross_entropy(model.word_logits(hidden[asked]), labels[asked])
+
+
+def generate_texts(
+    decoder: OpenEndedDecoder,
+    tokens: ImageTokens,
+    instructions: Sequence[Instruction],
+    **generation: Any,
+) -> list[str]:
+    """Answer by transformers' ``generate``, from a cache of the prefix.
+
+    Args:
+        decoder: For its projector and language model.
+        tokens: M image tokens per image.
+        instructions: B instructions.
+        generation: Arguments of ``generate``: ``max_new_tokens``, ``do_sample``, ``num_beams``, ...
+    """
+    model, tokenizer = decoder.language_model, decoder.language_model.tokenizer
+    prefix = embed_prefix(model, instructions, decoder.project(tokens))
+    layout, cache = prefix.layout, DynamicCache()
+    model(prefix.embeddings, layout, past_key_values=cache, use_cache=True)
+    batch, length = layout.valid.shape
+    # What stands in the cache is not looked at again; `generate` wants its length.
+    ids = torch.full((batch, length + 1), tokenizer.start_id, device=layout.valid.device)
+    positions = layout.position_ids()
+    out = model.lm.generate(
+        input_ids=ids,
+        attention_mask=F.pad(layout.valid, (0, 1), value=True).long(),
+        position_ids=torch.cat([positions, positions.amax(1, keepdim=True) + 1], 1),
+        past_key_values=cache,
+        pad_token_id=tokenizer.eos_id,
+        eos_token_id=tokenizer.eos_id,
+        # Rows of the output layer behind the tokenizer's last id are padding.
+        suppress_tokens=model.padding_ids or None,
+        **generation,
+    )
+    return [tokenizer.decode_words(row) for row in out[:, length + 1 :].tolist()]
