@@ -58,15 +58,14 @@ class FormatParser(nn.Module):
     def forward(
         self, language_model: LanguageModel, instructions: Sequence[Instruction]
     ) -> list[Instruction]:
-        """The instructions with the formats that the language model reads; each text is read once.
-
-        Raises:
-            InstructionError: if it reads that objects are asked for in a text without categories.
-        """
+        """The instructions with the formats that the language model reads; each text is read once."""
         new = {i.text: i for i in instructions if i.text not in self.cache}
         for text, instruction in new.items():
-            (logits,) = self._logits(language_model, [instruction], MAX_POINTS)
-            self.cache[text] = self._choose(logits)
+            # Without a category set there is nothing but a text to answer with.
+            self.cache[text] = OutputFormat(0)
+            if instruction.categories:
+                (logits,) = self._logits(language_model, [instruction], MAX_POINTS)
+                self.cache[text] = self._choose(logits)
         return [replace(i, output_format=self.cache[i.text]) for i in instructions]
 
     @staticmethod

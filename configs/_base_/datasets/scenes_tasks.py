@@ -1,0 +1,191 @@
+# Rendered scenes, five tasks: python tools/make_scenes.py data/scenes --train 6000 --val 300 --seed 0
+_base_ = ['./scenes_detection.py']
+data_root = 'data/scenes/'
+categories = _base_.categories
+batch_size = 8
+
+load = dict(type='LoadImageFromFile')
+resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+# The paper's randomness; categories as in stage 1.
+random_set = dict(
+    random_template=True, random_categories=0.3, min_categories=3, random_order=True)
+
+instances_train = dict(
+    type='CheckedCocoDataset',
+    data_root=data_root,
+    ann_file='annotations/instances_train.json',
+    data_prefix=dict(img='train/'),
+    metainfo=dict(classes=categories),
+    filter_cfg=dict(filter_empty_gt=True))
+instances_val = dict(
+    instances_train,
+    ann_file='annotations/instances_val.json',
+    data_prefix=dict(img='val/'),
+    filter_cfg=None,
+    test_mode=True)
+
+detection_train = dict(
+    instances_train,
+    pipeline=[
+        load,
+        dict(type='LoadAnnotations', with_bbox=True),
+        resize,
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackDetInputs'),
+        dict(type='AttachInstruction', categories=categories, **random_set),
+    ])
+segmentation_train = dict(
+    instances_train,
+    pipeline=[
+        load,
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        resize,
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackDetInputs'),
+        dict(
+            type='AttachInstruction',
+            task='segmentation',
+            categories=categories,
+            num_points=(8, 24),  # the paper's range, drawn at random
+            **random_set),
+    ])
+# No flips from here on: 'left of' would become wrong.
+grounding_train = dict(
+    type='RefExpDataset',
+    data_root=data_root,
+    ann_file='annotations/refexp_train.json',
+    data_prefix=dict(img='train/'),
+    pipeline=[
+        load,
+        dict(type='LoadAnnotations', with_bbox=True),
+        resize,
+        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
+        dict(type='AttachInstruction', task='grounding', random_template=True),
+    ])
+captioning_train = dict(
+    type='CaptionDataset',
+    data_root=data_root,
+    ann_file='annotations/captions_train.json',
+    data_prefix=dict(img='train/'),
+    pipeline=[
+        load,
+        resize,
+        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
+        dict(type='AttachInstruction', task='captioning', random_template=True),
+    ])
+vqa_train = dict(
+    type='VQADataset',
+    data_root=data_root,
+    question_file='annotations/vqa_questions_train.json',
+    ann_file='annotations/vqa_annotations_train.json',
+    img_name_tmpl='{:012d}.png',
+    data_prefix=dict(img='train/'),
+    pipeline=[
+        load,
+        resize,
+        dict(
+            type='PackDetInputs',
+            meta_keys=(*meta_keys, 'question', 'question_id', 'gt_answer', 'gt_answer_weight')),
+        dict(type='AttachInstruction', task='vqa', random_template=True),
+    ])
+
+tasks = ('detection', 'segmentation', 'grounding', 'captioning', 'vqa')
+train_dataloader = dict(
+    _delete_=True,
+    batch_size=batch_size,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='TaskSampler', batch_size=batch_size, weights=[1, 1, 1, 1, 1]),
+    dataset=dict(
+        type='SeededDataset',  # random transforms draw the same after a resume
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[
+                detection_train, segmentation_train, grounding_train, captioning_train, vqa_train
+            ])))
+
+val_datasets = [
+    dict(
+        instances_val,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+            dict(type='AttachInstruction', categories=categories),
+        ]),
+    dict(
+        instances_val,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+            dict(
+                type='AttachInstruction',
+                task='segmentation',
+                categories=categories,
+                num_points=24),  # paper: 8/14/16/24 points give mask AP 18.5/22.9/24.2/25.1
+        ]),
+    dict(
+        grounding_train,
+        ann_file='annotations/refexp_val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
+            dict(type='AttachInstruction', task='grounding'),
+        ]),
+    dict(
+        captioning_train,
+        ann_file='annotations/captions_val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+            dict(type='AttachInstruction', task='captioning'),
+        ]),
+    dict(
+        vqa_train,
+        question_file='annotations/vqa_questions_val.json',
+        ann_file='annotations/vqa_annotations_val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=(*meta_keys, 'question', 'question_id')),
+            dict(type='AttachInstruction', task='vqa'),
+        ]),
+]
+val_dataloader = dict(
+    _delete_=True,
+    batch_size=batch_size,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='ConcatDataset', datasets=val_datasets))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    _delete_=True,
+    type='TaskEvaluator',
+    dataset_prefixes=tasks,
+    metrics=[
+        dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric='bbox'),
+        dict(
+            type='CocoMetric',
+            ann_file=data_root + 'annotations/instances_val.json',
+            metric=['bbox', 'segm']),
+        dict(type='ExpressionMetric', ann_file=data_root + 'annotations/refexp_val.json'),
+        dict(
+            type='CaptionMetric',
+            ann_file=data_root + 'annotations/captions_val.json',
+            ptb_tokenizer=False),  # needs no Java; the scenes' captions are lower case without punctuation
+        dict(type='VQAMetric', ann_file=data_root + 'annotations/vqa_annotations_val.json'),
+    ])
+test_evaluator = val_evaluator

@@ -1,0 +1,28 @@
+# Stage 2 of the embedded default (paper, 3.5): the backbone is frozen, all tasks are learnt together.
+#   mim train mmvisionllm visionllm_tiny_scenes_stage2.py
+# starts from stage 1, work_dirs/visionllm_tiny_scenes/iter_1500.pth (visionllm_tiny_scenes.py tells how to make it).
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/scenes_tasks.py',
+    '../_base_/models/visionllm_tiny.py',
+    '../_base_/schedules/tiny_iters.py',
+]
+load_from = 'work_dirs/visionllm_tiny_scenes/iter_1500.pth'
+max_iters = 3000
+
+model = dict(
+    backbone=dict(frozen_stages=4, norm_cfg=dict(requires_grad=False), norm_eval=True),
+    bbox_head=dict(
+        # What a caption says of colours must come through the image tokens: the decoder's gradient reaches them now.
+        token_grad=1.0,
+        text_weight=10.0,  # loss_weight of stage 1 is 0.1: texts shall count in full
+        format_parser=dict(loss_weight=10.0),
+        generation=dict(max_new_tokens=32)))
+train_dataloader = dict(sampler=dict(weights=[1, 1.5, 1.5, 1, 1.5]))
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
+]
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+visualizer = dict(type='VisionLLMVisualizer')
