@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from mmvisionllm.apis import VisionLLMInferencer
+from mmvisionllm.instructions import TASKS
 from mmvisionllm.utils import allow_mmengine_checkpoints
 
 

@@ -61,8 +61,8 @@ class TaskEvaluator(MultiDatasetsEvaluator):
             own.process(data_batch, [plain])
             if len(own.results) != before + 1:
                 raise ValueError(
-                    f'{type(own).__name__} keeps {len(own.results) - before} results of a sample, but TaskEvaluator needs '
-                    'one of each: evaluate this data set in a config of its own'
+                    f'{type(own).__name__} keeps {len(own.results) - before} results of a sample, but '
+                    'TaskEvaluator needs one of each: evaluate this data set in a config of its own'
                 )
             # Lists of equal length: those of all processes are interleaved, and cut at the data set's bounds.
             for metric in self.metrics:

@@ -219,7 +219,8 @@ class AttachInstruction(BaseTransform):
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(task={self.task.name!r}, num_points={self.num_points}, num_categories={len(self.categories)}, '
+            f'{type(self).__name__}(task={self.task.name!r}, num_points={self.num_points}, '
+            f'num_categories={len(self.categories)}, '
             f'random_template={self.random_template}, random_categories={self.random_categories}, '
             f'random_order={self.random_order})'
         )

@@ -18,7 +18,7 @@ from .prefix import embed_prefix
 
 
 class FormatParser(nn.Module):
-    """Behind the instruction's text, without the image, comes the format: ``<cls> <x1> <y1> ... <yN> <eos>`` or ``<bos>``.
+    """Behind the instruction's text, without the image, comes its format: ``<cls> <x1> ... <yN> <eos>``, or ``<bos>``.
 
     It is learnt by next-token prediction over these tokens. Constrained to what makes a format, most of the tokens are
     forced: the model has to choose between ``<cls>`` and ``<bos>``, and behind each ``<yi>`` between ``<x(i+1)>`` and
