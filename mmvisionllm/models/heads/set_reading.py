@@ -36,12 +36,14 @@ def read_set(
     top, index = scores.flatten().topk(min(max_per_img, scores.numel()))
     objects = index // scores.size(1)
     height, width = img_meta['img_shape'][:2]
-    pixels = points[:, : instruction.output_format.num_points].clamp(0, 1)
+    pixels = points[:, : instruction.output_format.num_points]
     pixels = pixels * pixels.new_tensor([width, height])
     if rescale:
         pixels = pixels / pixels.new_tensor(img_meta['scale_factor'])
         height, width = img_meta.get('ori_shape', (height, width))[:2]
-    boxes = torch.cat([pixels.amin(1), pixels.amax(1)], -1)
+    # A polygon's points may lie outside of the image, where its sides then cut the image's edge as they should.
+    inside = pixels.clamp(min=0).minimum(pixels.new_tensor([width, height]))
+    boxes = torch.cat([inside.amin(1), inside.amax(1)], -1)
     label_ids = torch.tensor(instruction.label_ids, device=index.device)
     result = InstanceData(
         bboxes=boxes[objects], scores=top, labels=label_ids[index % scores.size(1)]
