@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
+from typing import Any
 
 from mmengine.logging import print_log
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
+
+from .segmentations import why_not_a_mask
 
 
 @DATASETS.register_module()
@@ -17,8 +20,13 @@ class CheckedCocoDataset(CocoDataset):
     """mmdet's ``CocoDataset``, with the same samples, which counts and logs the annotations that are left out.
 
     mmdet leaves out silently what has no area, lies outside of its image, measures less than a pixel, or is of a category
-    that is not in ``metainfo['classes']``. Numbers that are not finite are left out here as well. An error in the
-    pipeline, such as an image that cannot be read, names the image.
+    that is not in ``metainfo['classes']``. Numbers that are not finite are left out here as well, and, if masks are in
+    use, what gives no mask: mmdet's ``LoadAnnotations`` fails on some of it and silently ignores the rest. An error in
+    the pipeline, such as an image that cannot be read, names the image.
+
+    Args:
+        with_masks: Whether masks are in use. By default, whether a transform of ``pipeline`` loads them; say it if that
+            transform stands elsewhere, as within another transform.
 
     Attributes:
         skipped: Number of annotations left out, by reason.
@@ -28,8 +36,15 @@ class CheckedCocoDataset(CocoDataset):
             latter and instructions would call objects by wrong names; or if no annotation is left of those there are.
     """
 
+    def __init__(self, *args: Any, with_masks: bool | None = None, **kwargs: Any) -> None:
+        self._with_masks = with_masks
+        super().__init__(*args, **kwargs)
+
     def load_data_list(self) -> list[dict]:
         """Load the annotation file, see mmdet."""
+        loaders = [t for t in self.pipeline.transforms if getattr(t, 'with_mask', False)]
+        self._check_masks = bool(loaders) if self._with_masks is None else self._with_masks
+        self._polygons_only = any(not getattr(t, 'poly2mask', True) for t in loaders)
         self.skipped: Counter[str] = Counter()
         self._num_annotations = 0
         data_list = super().load_data_list()
@@ -69,7 +84,7 @@ class CheckedCocoDataset(CocoDataset):
             raise RuntimeError(f'sample {idx}, {path}: {type(error).__name__}: {error}') from error
 
     def _why_not(self, annotation: dict, width: int, height: int) -> str | None:
-        """Why an annotation is left out: mmdet's own rules, in words."""
+        """Why an annotation is left out: mmdet's own rules, in words, and those for masks."""
         x, y, w, h = annotation['bbox']
         if annotation.get('ignore', False):
             return 'marked "ignore"'
@@ -83,7 +98,16 @@ class CheckedCocoDataset(CocoDataset):
             return 'less than a pixel wide or high'
         if annotation['category_id'] not in self.cat2label:
             return 'of categories that are not in metainfo.classes'
-        return None
+        return self._why_no_mask(annotation, width, height) if self._check_masks else None
+
+    def _why_no_mask(self, annotation: dict, width: int, height: int) -> str | None:
+        segmentation = annotation.get('segmentation')
+        reason = why_not_a_mask(segmentation, height, width)
+        # A crowd needs no mask: it is ignored, and mmdet gives it a placeholder.
+        runs = isinstance(segmentation, dict) and not annotation.get('iscrowd', False)
+        if reason is None and runs and self._polygons_only:
+            return 'with run lengths, which LoadAnnotations(poly2mask=False) cannot use'
+        return reason
 
     def _check_order(self) -> None:
         if self._num_annotations:

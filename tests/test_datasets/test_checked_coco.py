@@ -4,14 +4,16 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
+from pycocotools import mask as coco_mask
 
 import mmvisionllm  # noqa: F401  registers the dataset
 from mmdet.registry import DATASETS
+from mmvisionllm.structures import instance_points
 
 
 def write(folder, annotations, names=('cat', 'dog')):
     boxes = [
-        dict(area=a['bbox'][2] * a['bbox'][3], iscrowd=0, **a) if 'area' not in a else a
+        dict(dict(area=a['bbox'][2] * a['bbox'][3], iscrowd=0), **a) if 'area' not in a else a
         for a in annotations
     ]
     data = dict(
@@ -135,3 +137,114 @@ def test_image_that_cannot_be_read_is_named(tmp_path, content):
 def test_image_that_can_be_read(tmp_path):
     cv2.imwrite(str(tmp_path / '1.jpg'), np.zeros((50, 100, 3), np.uint8))
     assert load(tmp_path)['img'].shape == (50, 100, 3)
+
+
+BOX = dict(bbox=[10, 10, 20, 20], category_id=10)
+SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
+PATCH = np.zeros((50, 100), np.uint8, order='F')
+PATCH[10:30, 10:30] = 1
+COMPRESSED = coco_mask.encode(PATCH)
+COMPRESSED['counts'] = COMPRESSED['counts'].decode()
+
+
+def runs(*counts, size=(50, 100)):
+    return dict(size=list(size), counts=list(counts))
+
+
+GOOD_MASKS = {
+    'polygon': [SQUARE],
+    'pieces': [SQUARE, [40, 10, 50, 10, 50, 20.5]],
+    'a piece that mmdet drops': [SQUARE, [40, 10, 50, 10]],
+    'partly outside': [[-10, -10, 30.5, -10, 30, 30]],
+    'around the image': [[-10, -10, 300, -10, 300, 300, -10, 300]],
+    'runs': runs(510, 20, 4470),
+    'compressed': COMPRESSED,
+}
+BAD_MASKS = {
+    'without segmentation': [None, [], {}],
+    'with polygons of less than three points': [[[]], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]]],
+    'with polygons whose coordinates are no pixels': [
+        [[1, 2, 3, 4, float('nan'), 6]],
+        [[1e999] * 6],
+        [[10, 10, 1e30, 10, 30, 30]],
+    ],
+    'with polygons outside of their image': [
+        [[100, 10, 130, 10, 130, 30]],
+        [[-9, 10, -1, 10, -1, 30], [110, 10, 120, 10, 120, 30]],
+    ],
+    'with a mask of another size than their image': [
+        runs(0, 5000, size=(100, 50)),
+        dict(counts=[0, 5000]),
+    ],
+    'with an empty mask': [runs(5000), dict(size=[50, 100], counts='Xl4')],
+    'with a segmentation that cannot be read': [
+        'polygon',
+        SQUARE,
+        [[[1, 2], [3, 4], [5, 6]]],
+        [['a'] * 6],
+        runs(1, 5),
+        runs(10, 10, 10000),
+        runs(-5, 10, 4995),
+        runs('a'),
+        dict(size=[50, 100]),
+        dict(size=[50, 100], counts='garbage!!'),
+        dict(size=[50, 100], counts=5),
+    ],
+}
+
+
+def with_masks(segmentations, **kwargs):
+    return [dict(BOX, segmentation=s, **kwargs) for s in segmentations]
+
+
+def build_with_masks(folder, annotations, poly2mask=True, **kwargs):
+    cv2.imwrite(str(folder / '1.jpg'), np.zeros((50, 100, 3), np.uint8))
+    return build(
+        write(folder, annotations),
+        data_root=str(folder),
+        data_prefix=dict(img=''),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='mmdet.LoadAnnotations', with_mask=True, poly2mask=poly2mask),
+            dict(type='mmdet.Resize', scale=(200, 100)),
+            dict(type='mmdet.PackDetInputs', meta_keys=()),
+        ],
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize('poly2mask', [True, False])
+def test_masks_that_can_be_used_get_through_mmdet(tmp_path, poly2mask):
+    annotations = with_masks(GOOD_MASKS.values())
+    annotations += with_masks(GOOD_MASKS.values(), iscrowd=1)
+    annotations += with_masks(sum(BAD_MASKS.values(), []))
+    dataset = build_with_masks(tmp_path, annotations, poly2mask)
+    skipped = {reason: len(many) for reason, many in BAD_MASKS.items()}
+    if not poly2mask:
+        skipped['with run lengths, which LoadAnnotations(poly2mask=False) cannot use'] = 2
+    assert dataset.skipped == skipped
+    sample = dataset[0]['data_samples']
+    kept = len(GOOD_MASKS) - (0 if poly2mask else 2)
+    assert len(sample.gt_instances) == kept
+    assert len(sample.ignored_instances) == len(GOOD_MASKS)
+    assert sample.gt_instances.masks.areas.min() > 0
+    _, valid = instance_points(sample.gt_instances.masks, 24)
+    assert valid.all()
+
+
+@pytest.mark.parametrize('reason', BAD_MASKS)
+def test_data_without_a_mask_left(tmp_path, reason):
+    for number, segmentation in enumerate(BAD_MASKS[reason]):
+        with pytest.raises(ValueError, match='1 of 1 annotations left out') as error:
+            build_with_masks(tmp_path, with_masks([segmentation]))
+        assert f'(1 {reason})' in str(error.value), number
+
+
+def test_masks_matter_only_if_they_are_in_use(tmp_path):
+    bad = with_masks(sum(BAD_MASKS.values(), []))
+    path = write(tmp_path, bad)
+    boxes_only = [dict(type='LoadAnnotations', with_bbox=True)]
+    assert not build(path, pipeline=boxes_only).skipped
+    assert not build_with_masks(tmp_path, bad, with_masks=False).skipped
+    path = write(tmp_path, bad + with_masks([[SQUARE]]))
+    assert sum(build(path, pipeline=boxes_only, with_masks=True).skipped.values()) == len(bad)
