@@ -1,7 +1,20 @@
 """Datasets and transforms; importing this registers them with mmdet."""
 
+from .captions import CaptionDataset
 from .checked_coco import CheckedCocoDataset
+from .expressions import RefCocoExpressionDataset, RefExpDataset
+from .llava_instruct import LLaVAInstructDataset
 from .scene_text import SceneTextDataset
 from .transforms import AttachInstruction
+from .vqa import VQADataset
 
-__all__ = ['AttachInstruction', 'CheckedCocoDataset', 'SceneTextDataset']
+__all__ = [
+    'AttachInstruction',
+    'CaptionDataset',
+    'CheckedCocoDataset',
+    'LLaVAInstructDataset',
+    'RefCocoExpressionDataset',
+    'RefExpDataset',
+    'SceneTextDataset',
+    'VQADataset',
+]
