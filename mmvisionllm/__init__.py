@@ -1,8 +1,8 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """VisionLLM for MMDetection.
 
-Importing this package registers every detector, neck, head, backbone, dataset, transform and hook
-of it into mmdet's registries. A config therefore needs only::
+Importing this package registers every detector, neck, head, backbone, dataset, transform, metric and
+hook of it into mmdet's registries. A config therefore needs only::
 
     default_scope = 'mmdet'
     custom_imports = dict(imports=['mmvisionllm'])
@@ -15,6 +15,6 @@ from .version import __version__
 # install and not by a bare ModuleNotFoundError from somewhere inside.
 check_dependencies()
 
-from . import datasets, engine, models  # noqa: E402
+from . import datasets, engine, evaluation, models  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'models']
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']

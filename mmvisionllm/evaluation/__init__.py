@@ -1,0 +1,7 @@
+"""Metrics that mmdet lacks; importing this registers them with mmdet."""
+
+from .caption_metric import CaptionMetric
+from .expression_metric import ExpressionMetric
+from .vqa_metric import VQAMetric
+
+__all__ = ['CaptionMetric', 'ExpressionMetric', 'VQAMetric']
