@@ -22,9 +22,18 @@ class Task:
     placeholders: tuple[str, ...]
 
 
+_SET = ('<image>', '<class>', '<range>', '<format>')
+_EXPRESSION = ('<image>', '<expression>', '<range>', '<format>')
+
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (Task('detection', OutputFormat(2), ('<image>', '<class>', '<range>', '<format>')),)
+    for task in (
+        Task('detection', OutputFormat(2), _SET),
+        Task('segmentation', OutputFormat(24), _SET),
+        Task('grounding', OutputFormat(2), _EXPRESSION),
+        Task('captioning', OutputFormat(0), ('<image>',)),
+        Task('vqa', OutputFormat(0), ('<image>', '<question>')),
+    )
 }
 
 
