@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os.path as osp
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -22,6 +24,8 @@ Size = tuple[float, float]
 
 #: Longest text in characters, about a quarter of a LLaMA's context.
 MAX_TEXT_LENGTH = 2000
+
+_HALF_SURROGATE = re.compile('[\ud800-\udfff]')
 
 
 class Unusable(ValueError):
@@ -86,7 +90,7 @@ def check_text(text: Any, noun: str, limit: int = MAX_TEXT_LENGTH) -> str:
         raise Unusable(f'{noun} of more than {limit} characters')
     if ADDED_TOKEN_PATTERN.search(text):
         raise Unusable(f'{noun} with a token that VisionLLM reserves')
-    if any('\ud800' <= character <= '\udfff' for character in text):
+    if _HALF_SURROGATE.search(text):
         raise Unusable(f'{noun} that are not valid Unicode')
     return text
 
@@ -202,7 +206,7 @@ class CheckedDataset(CheckedRecords, BaseDetDataset):
 
     def _sample(self, file_name: str, **fields: Any) -> dict:
         """A sample without boxes, ready for mmdet's ``LoadImageFromFile`` and ``LoadAnnotations``."""
-        path = join_path(self.data_prefix.get('img', ''), file_name)
+        path = osp.join(self.data_prefix.get('img', ''), file_name)
         return dict(img_path=path, instances=[], **fields)
 
     def _join_root(self, path: str) -> str:
