@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 import mmvisionllm  # noqa: F401  registers the metric
 from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
-from mmvisionllm.evaluation.caption_metric import METRIC_NAMES, tokenize
+from mmvisionllm.evaluation.caption_metric import METRIC_NAMES, ptb_tokenize, tokenize
 
 pytest.importorskip('pycocoevalcap')
 needs_java = pytest.mark.skipif(shutil.which('java') is None, reason='java is not installed')
@@ -88,12 +88,9 @@ def test_without_java_the_scores_are_close(tmp_path):
 
 @needs_java
 def test_real_captions_are_tokenized_alike(coco_mini):
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
     path = coco_mini / 'annotations/captions_val2017.json'
     captions = [' '.join(a['caption'].split()) for a in json.loads(path.read_text())['annotations']]
-    tokens = PTBTokenizer().tokenize({i: [dict(caption=c)] for i, c in enumerate(captions)})
-    assert [tokens[i] for i in range(len(captions))] == [[tokenize(c)] for c in captions]
+    assert ptb_tokenize({0: captions}) == {0: [tokenize(caption) for caption in captions]}
 
 
 @needs_java
@@ -123,9 +120,14 @@ def test_image_ids_as_karpathys_splits_have_them(tmp_path):
     assert evaluate(cfg, padded) == evaluate(cfg)
 
 
-def test_no_java(tmp_path, monkeypatch):
+@pytest.mark.parametrize('script', [None, 'exit 1', 'echo no such thing'])
+def test_no_java_that_runs(tmp_path, monkeypatch, script):
+    if script:
+        java = tmp_path / 'java'
+        java.write_text(f'#!/bin/sh\n{script}\n')
+        java.chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(RuntimeError, match='needs Java.*install .*or set ptb_tokenizer=False'):
+    with pytest.raises(RuntimeError, match='install a Java runtime .*or set ptb_tokenizer=False'):
         evaluate(dict(ann_file=write(tmp_path / 'captions.json')))
 
 
