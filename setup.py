@@ -137,7 +137,8 @@ setup(
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={
-        name: read_requirements(name) for name in ('onedl', 'openmmlab', 'tests', 'lint')
+        name: read_requirements(name)
+        for name in ('onedl', 'openmmlab', 'optional', 'tests', 'lint')
     },
     cmdclass={
         'build_py': BuildPyWithMim,

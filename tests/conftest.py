@@ -172,3 +172,12 @@ def scenes(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp('scenes')
     make_scenes(out, SceneSettings(train=6, val=4, seed=0, image_size=64, max_objects=4))
     return out
+
+
+@pytest.fixture(scope='session')
+def coco_mini() -> Path:
+    """A few real images of COCO with their instances, captions and referring expressions."""
+    path = REPO.parent / 'shared/data/coco_mini'
+    if not path.is_dir():
+        pytest.skip('../shared/data/coco_mini is not there')
+    return path

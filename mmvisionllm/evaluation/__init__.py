@@ -1,0 +1,8 @@
+"""Metrics that mmdet lacks; importing this registers them with mmdet."""
+
+from .caption_metric import CaptionMetric
+from .expression_metric import ExpressionMetric
+from .task_evaluator import TaskEvaluator
+from .vqa_metric import VQAMetric
+
+__all__ = ['CaptionMetric', 'ExpressionMetric', 'TaskEvaluator', 'VQAMetric']
