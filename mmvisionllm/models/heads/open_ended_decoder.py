@@ -44,6 +44,7 @@ class OpenEndedDecoder(BaseModule):
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
         token_grad: Share of the decoder's gradient that reaches the image tokens and their aligned projection, 0 to 1.
             Below 1, the tokenizer learns mostly from its own losses and the alignment, and the language model to read it.
+            It holds for sets of objects; texts send all of theirs, as they have no other loss on the tokens.
         detach_location: Keep box losses from moving the token's location.
         max_per_img: Most objects per image.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
@@ -157,10 +158,10 @@ class OpenEndedDecoder(BaseModule):
             locations = torch.cat([locations, places[0]], 1)
         return self.decode(image, objects, locations, instructions)
 
-    def project(self, tokens: ImageTokens) -> Tensor:
-        """(B, M, D) image tokens in the language model's space."""
+    def project(self, tokens: ImageTokens, grad_share: float | None = None) -> Tensor:
+        """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
         extents = None if tokens.extents is None else tokens.extents.detach()
-        return self.projector(tokens.embeddings, tokens.locations.detach(), extents)
+        return self.projector(tokens.embeddings, tokens.locations.detach(), extents, grad_share)
 
     def decode(
         self,

@@ -21,8 +21,8 @@ class TokenProjector(nn.Module):
         std: Standard deviation of its word embeddings.
         with_extent: Enter the token's width and height beside its location. With iterative refinement of the boxes, e_i
             holds what a layer changes of the box, and not the box.
-        grad_share: Share of the gradient that reaches the embeddings and the linear layer, 0 to 1. The MLP and what
-            follows learn in any case.
+        grad_share: Share of the gradient that reaches the embeddings and the linear layer, 0 to 1, where ``forward`` is
+            not told otherwise. The MLP and what follows learn in any case.
         num_frequencies: Sine features per coordinate: wavelengths from 2 image sides down to 2 / 2^(n-1).
     """
 
@@ -60,7 +60,11 @@ class TokenProjector(nn.Module):
         self.norm = nn.LayerNorm(out_dims)
 
     def forward(
-        self, embeddings: Tensor, locations: Tensor, extents: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        locations: Tensor,
+        extents: Tensor | None = None,
+        grad_share: float | None = None,
     ) -> Tensor:
         """Project.
 
@@ -68,6 +72,7 @@ class TokenProjector(nn.Module):
             embeddings: (B, M, D) e_i.
             locations: (B, M, 2) l_i, normalised.
             extents: (B, M, 2) widths and heights, normalised, if ``with_extent``.
+            grad_share: Share of the gradient for this call.
 
         Returns:
             (B, M, D_llm).
@@ -75,11 +80,13 @@ class TokenProjector(nn.Module):
         Raises:
             ValueError: if the extents are missing.
         """
-        content = self._share(self.linear(embeddings)) + self.mlp(self._share(embeddings))
-        return self.place(content, locations, extents)
+        share = self.grad_share if grad_share is None else grad_share
 
-    def _share(self, value: Tensor) -> Tensor:
-        return value.detach().lerp(value, self.grad_share) if self.grad_share < 1 else value
+        def held_back(value: Tensor) -> Tensor:
+            return value.detach().lerp(value, share) if share < 1 else value
+
+        content = held_back(self.linear(embeddings)) + self.mlp(held_back(embeddings))
+        return self.place(content, locations, extents)
 
     def place(self, content: Tensor, locations: Tensor, extents: Tensor | None = None) -> Tensor:
         """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above."""
