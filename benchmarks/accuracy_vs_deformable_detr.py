@@ -13,49 +13,11 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
+from common import ROOT, run, test, train
 from deformable_detr_twin import deformable_detr_twin, innermost
 from mmengine.config import Config
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(*command: str, wait: bool = True) -> subprocess.Popen:
-    """Start a Python script of this repository."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]))
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment)
-    if wait and process.wait():
-        raise SystemExit(f'{" ".join(command)} failed with exit status {process.returncode}')
-    return process
-
-
-def train(configs: dict[str, Config], work_dir: Path, parallel: bool) -> None:
-    """Train every config that has no checkpoint yet."""
-    running = []
-    for name, cfg in configs.items():
-        path = work_dir / f'{name}.py'
-        cfg.dump(path)
-        command = ('tools/train.py', str(path), '--work-dir', str(work_dir / name), '--resume')
-        running.append(run(*command, wait=not parallel))
-    for process in running:
-        if process.wait():
-            raise SystemExit(f'training failed with exit status {process.returncode}')
-
-
-def test(cfg: Config, checkpoint: Path, work_dir: Path) -> dict[str, float]:
-    """Metrics of a checkpoint; per category too."""
-    cfg = copy.deepcopy(cfg)
-    cfg.test_evaluator.classwise = True
-    work_dir.mkdir(parents=True, exist_ok=True)
-    cfg.dump(work_dir / 'config.py')
-    run('tools/test.py', str(work_dir / 'config.py'), str(checkpoint), '--work-dir', str(work_dir))
-    newest = max(work_dir.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
-    return json.loads(newest.read_text().splitlines()[-1])
 
 
 def with_instruction(cfg: Config, names: list[str]) -> Config:
@@ -81,6 +43,7 @@ def main() -> None:
         cfg.train_cfg.update(max_iters=args.iters, val_interval=args.iters)
         cfg.param_scheduler[-1].end = args.iters
     cfg.default_hooks.checkpoint.save_last = True
+    cfg.test_evaluator.classwise = True
     iters = cfg.train_cfg.max_iters
 
     run('tools/make_scenes.py', 'data/scenes', '--train', '6000', '--val', '300', '--seed', '0')

@@ -1,0 +1,44 @@
+"""What the accuracy benchmarks share: trainings and tests in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command: str, wait: bool = True) -> subprocess.Popen:
+    """Start a Python script of this repository."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]))
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment)
+    if wait and process.wait():
+        raise SystemExit(f'{" ".join(command)} failed with exit status {process.returncode}')
+    return process
+
+
+def train(configs: dict[str, Config], work_dir: Path, parallel: bool) -> None:
+    """Train every config that has no checkpoint yet."""
+    running = []
+    for name, cfg in configs.items():
+        path = work_dir / f'{name}.py'
+        cfg.dump(path)
+        command = ('tools/train.py', str(path), '--work-dir', str(work_dir / name), '--resume')
+        running.append(run(*command, wait=not parallel))
+    for process in running:
+        if process.wait():
+            raise SystemExit(f'training failed with exit status {process.returncode}')
+
+
+def test(cfg: Config, checkpoint: Path, work_dir: Path) -> dict[str, float]:
+    """Metrics of a checkpoint."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    cfg.dump(work_dir / 'config.py')
+    run('tools/test.py', str(work_dir / 'config.py'), str(checkpoint), '--work-dir', str(work_dir))
+    newest = max(work_dir.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
+    return json.loads(newest.read_text().splitlines()[-1])
