@@ -1,0 +1,51 @@
+# Learning by heart: four tasks on 16 real photos, tested on the same. It tells a pipeline that loses or shifts things.
+#   mim train mmvisionllm visionllm_tiny_coco-mini-16_multitask.py
+_base_ = ['./visionllm_tiny_coco-mini_multitask.py']
+num_images = 16
+max_iters = 2000
+train_files = dict(
+    CheckedCocoDataset='annotations/instances_train2017.json',
+    RefExpDataset='annotations/refexp_val2017.json',
+    CaptionDataset='annotations/captions_train2017.json')
+
+train_datasets = [
+    dict(
+        dataset,
+        indices=num_images,
+        pipeline=[step for step in dataset['pipeline'] if step['type'] != 'RandomFlip'])
+    for dataset in _base_.train_dataloader.dataset.dataset.datasets
+]
+train_dataloader = dict(dataset=dict(dataset=dict(datasets=train_datasets)))
+
+# The metric reads the true objects off the samples: the annotation file knows more images.
+meta_keys = (*_base_.meta_keys, 'instances', 'text')
+val_datasets = [
+    dict(
+        dataset,
+        indices=num_images,
+        ann_file=train_files[dataset['type']],
+        data_prefix=dict(img='val2017/' if dataset['type'] == 'RefExpDataset' else 'train2017/'),
+        pipeline=[
+            dict(step, meta_keys=meta_keys) if step['type'] == 'PackDetInputs' else step
+            for step in dataset['pipeline']
+        ]) for dataset in _base_.val_dataloader.dataset.datasets
+]
+val_dataloader = dict(dataset=dict(datasets=val_datasets))
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    metrics=[
+        dict(type='CocoMetric', metric='bbox'),
+        dict(type='CocoMetric', metric=['bbox', 'segm']),
+        _base_.val_evaluator.metrics[2],
+        dict(
+            type='CaptionMetric',
+            ann_file=_base_.data_root + 'annotations/captions_train2017.json',
+            ptb_tokenizer=False),
+    ])
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
+]

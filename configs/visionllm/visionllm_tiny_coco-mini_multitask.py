@@ -1,0 +1,129 @@
+# Four tasks together on real photos (data/coco_mini, as visionllm_tiny_coco-mini.py): detection, segmentation, grounding,
+# captioning.
+#   mim train mmvisionllm llm_tiny_coco_pretrain.py --work-dir work_dirs/llm_tiny_coco_pretrain
+#   mim train mmvisionllm visionllm_tiny_coco-mini_multitask.py
+# It shows that real data goes through, not what the method can do. There are no expressions about the training photos:
+# grounding is trained and tested on the same 27.
+_base_ = ['./visionllm_tiny_coco-mini.py']
+data_root = _base_.data_root
+batch_size = 4
+max_iters = 3000
+
+model = dict(bbox_head=dict(text_weight=10.0, format_parser=dict(loss_weight=10.0)))  # as in stage 2 of the scenes
+
+load = dict(type='LoadImageFromFile')
+resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+random_set = dict(random_template=True, random_categories=0.9, random_order=True)
+
+instances_train = _base_.train_dataloader.dataset.dataset
+grounding = dict(
+    type='RefExpDataset',
+    data_root=data_root,
+    ann_file='annotations/refexp_val2017.json',
+    size_file='annotations/instances_val2017.json',
+    data_prefix=dict(img='val2017/'),
+    pipeline=[
+        load,
+        dict(type='LoadAnnotations', with_bbox=True),
+        resize,
+        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
+        dict(type='AttachInstruction', task='grounding', random_template=True),
+    ])
+captioning = dict(
+    type='CaptionDataset',
+    data_root=data_root,
+    ann_file='annotations/captions_train2017.json',
+    data_prefix=dict(img='train2017/'),
+    pipeline=[
+        load,
+        resize,
+        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
+        dict(type='AttachInstruction', task='captioning', random_template=True),
+    ])
+segmentation = dict(
+    instances_train,
+    pipeline=[
+        load,
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        resize,
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackDetInputs'),
+        dict(
+            type='AttachInstruction',
+            task='segmentation',
+            categories=_base_.categories,
+            num_points=(8, 24),
+            **random_set),
+    ])
+train_dataloader = dict(
+    batch_size=batch_size,
+    sampler=dict(
+        _delete_=True, type='TaskSampler', batch_size=batch_size, weights=[1, 1.5, 1, 1]),
+    dataset=dict(
+        dataset=dict(
+            _delete_=True,
+            type='ConcatDataset',
+            datasets=[instances_train, segmentation, grounding, captioning])))
+
+val_datasets = [
+    dict(
+        _base_.val_dataloader.dataset,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+            dict(type='AttachInstruction', categories=_base_.categories),
+        ]),
+    dict(
+        _base_.val_dataloader.dataset,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+            dict(
+                type='AttachInstruction',
+                task='segmentation',
+                categories=_base_.categories,
+                num_points=24),
+        ]),
+    dict(grounding, test_mode=True),
+    dict(
+        captioning,
+        ann_file='annotations/captions_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        test_mode=True,
+        pipeline=[
+            load,
+            resize,
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+            dict(type='AttachInstruction', task='captioning'),
+        ]),
+]
+val_dataloader = dict(
+    batch_size=4, dataset=dict(_delete_=True, type='ConcatDataset', datasets=val_datasets))
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    _delete_=True,
+    type='TaskEvaluator',
+    dataset_prefixes=('detection', 'segmentation', 'grounding', 'captioning'),
+    metrics=[
+        dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val2017.json', metric='bbox'),
+        dict(
+            type='CocoMetric',
+            ann_file=data_root + 'annotations/instances_val2017.json',
+            metric=['bbox', 'segm']),
+        dict(type='ExpressionMetric', ann_file=data_root + 'annotations/refexp_val2017.json'),
+        dict(
+            type='CaptionMetric',
+            ann_file=data_root + 'annotations/captions_val2017.json',
+            ptb_tokenizer=False),  # needs no Java; on these captions the same
+    ])
+test_evaluator = val_evaluator
+visualizer = dict(type='VisionLLMVisualizer')
+
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
+]
