@@ -25,7 +25,7 @@ TEST_ENV := $(OFFLINE) OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup venv demo test test-slow test-openmmlab setup-openmmlab lint format clean
+.PHONY: help setup venv demo demo-tasks test test-slow test-openmmlab setup-openmmlab lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ setup venv: $(VENV)/.package  ## Create .venv with everything in it
 
 demo: setup  ## Make scenes, train the embedded default, test it, draw pictures
 	$(OFFLINE) $(BIN)/python tools/demo_scenes.py
+
+demo-tasks: setup  ## The demo, then stage 2: all tasks in one model (an hour)
+	$(OFFLINE) $(BIN)/python tools/demo_tasks.py
 
 test: setup  ## Fast tests
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests

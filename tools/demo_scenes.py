@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 from mmengine.config import Config
@@ -61,13 +62,15 @@ class Demo:
         quick: A few iterations on a few scenes.
     """
 
+    detector: ClassVar[str] = DETECTOR
+
     folder: Path
     quick: bool = False
     skipped: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.work_dir = self.folder / 'work_dirs' / DETECTOR
+        self.work_dir = self.folder / 'work_dirs' / self.detector
         self.pictures = self.work_dir / 'pictures'
         self.record_file = self.work_dir / 'demo.json'
         self.record: dict = {'seconds': {}}
@@ -80,11 +83,15 @@ class Demo:
         Raises:
             StageError: if one of them fails.
         """
-        self.stage('scenes', self.make_scenes)
-        self.stage('text pretraining', self.pretrain, lambda: self.checkpoint(PRETRAIN))
-        self.stage('training', self.train, lambda: self.checkpoint(DETECTOR))
+        self.prepare()
+        self.stage('training', self.train, lambda: self.checkpoint(self.detector))
         self.stage('test', self.test, lambda: self.is_up_to_date('test'))
         self.stage('pictures', self.draw, lambda: self.is_up_to_date('pictures'))
+
+    def prepare(self) -> None:
+        """Make what training starts from."""
+        self.stage('scenes', self.make_scenes)
+        self.stage('text pretraining', self.pretrain, lambda: self.checkpoint(PRETRAIN))
 
     def stage(
         self, name: str, run: Callable[[], None], done: Callable[[], object] = lambda: False
@@ -139,7 +146,7 @@ class Demo:
 
     def stamp(self) -> list:
         """What identifies the trained checkpoint; results of another one are not taken for its own."""
-        path = self.checkpoint(DETECTOR)
+        path = self.checkpoint(self.detector)
         if path is None:
             raise StageError(f'training left no checkpoint of its last iteration in {self.work_dir}')
         return [path.name, path.stat().st_mtime_ns]
@@ -163,19 +170,19 @@ class Demo:
             raise StageError(f'no pretrained language model in work_dirs/{PRETRAIN}')
         pretrained = pretrained.relative_to(self.folder)
         work_dir = self.work_dir.relative_to(self.folder)
-        self.tool('train', config_path(DETECTOR), '--work-dir', work_dir, '--resume',
+        self.tool('train', config_path(self.detector), '--work-dir', work_dir, '--resume',
                   *self.quick_options(f'model.bbox_head.init_cfg.checkpoint={pretrained}'))  # fmt: skip
 
     def test(self) -> None:
         stamp = self.stamp()
         out = self.work_dir / 'test'
         shutil.rmtree(out, ignore_errors=True)
-        self.tool('test', config_path(DETECTOR), self.weights(), '--work-dir',
+        self.tool('test', config_path(self.detector), self.weights(), '--work-dir',
                   out.relative_to(self.folder))  # fmt: skip
         # mmengine's logger hook writes the metrics to <work dir>/<time stamp>/<time stamp>.json.
         [log] = out.glob('*/*.json')
         metrics = json.loads(log.read_text('utf-8'))
-        self.record['metrics'] = {k: v for k, v in metrics.items() if k.startswith('coco/')}
+        self.record['metrics'] = {k: v for k, v in metrics.items() if '/' in k}
         self.record['test_of'] = stamp
 
     def draw(self) -> None:
@@ -195,12 +202,12 @@ class Demo:
             scene = cv2.imread(str(self.folder / SCENES / 'val' / name))
             large = cv2.resize(scene, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
             cv2.imwrite(str(inputs / f'{group}_{Path(name).stem.lstrip("0")}.png'), large)
-        self.tool('infer', inputs.relative_to(self.folder), config_path(DETECTOR),
+        self.tool('infer', inputs.relative_to(self.folder), config_path(self.detector),
                   '--weights', self.weights(), '--out-dir', self.pictures.relative_to(self.folder),
                   *arguments)  # fmt: skip
 
     def weights(self) -> Path:
-        return Path('work_dirs', DETECTOR, self.stamp()[0])
+        return Path('work_dirs', self.detector, self.stamp()[0])
 
     def summary(self) -> str:
         """Times, accuracy and where things are."""
@@ -212,6 +219,13 @@ class Demo:
         metrics = self.record['metrics']
         lines += [
             '',
+            *self.describe(metrics),
+        ]
+        return '\n'.join(lines)
+
+    def describe(self, metrics: dict[str, float]) -> list[str]:
+        """Lines about accuracy and pictures."""
+        return [
             f'box AP {metrics["coco/bbox_mAP"]:.3f}, AP50 {metrics["coco/bbox_mAP_50"]:.3f} '
             f'on unseen scenes ({self.record_file})',
             f'pictures: {self.pictures / "vis"}',
@@ -219,7 +233,6 @@ class Demo:
             '  half_*.png  half of the categories',
             f'  own_*.png   {OWN_INSTRUCTION}',
         ]
-        return '\n'.join(lines)
 
 
 def config_path(name: str) -> Path:
@@ -282,10 +295,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, kind: type[Demo] = Demo) -> int:
     """Run the demo. Returns the exit status: 0, or 1 if a stage failed."""
     args = parse_args(argv)
-    demo = Demo(args.dir.resolve(), args.quick)
+    demo = kind(args.dir.resolve(), args.quick)
     try:
         demo.run()
     except StageError as error:

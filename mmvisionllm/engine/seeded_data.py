@@ -65,6 +65,12 @@ class SeededDataset(Dataset):
         return self.dataset.get_data_info(index.index if isinstance(index, SeededIndex) else index)
 
     @property
+    def metainfo(self) -> dict:
+        """The wrapped dataset's; of several data sets in one, the first one's: checkpoints hold one for inference."""
+        metainfo = self.dataset.metainfo
+        return metainfo[0] if isinstance(metainfo, list) else metainfo
+
+    @property
     def pipeline(self) -> Any:
         """The wrapped dataset's; mmdet's ``PipelineSwitchHook`` sets it."""
         return self.dataset.pipeline

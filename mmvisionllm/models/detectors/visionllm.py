@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmvisionllm.instructions import Instruction, InstructionError, get_task
 
+from ..heads.set_reading import no_set
 from ..structures import DecodedSet, ImageTokens
 
 
@@ -24,12 +24,6 @@ def by_kind(instructions: Sequence[Instruction]) -> tuple[list[int], list[int]]:
     for i, instruction in enumerate(instructions):
         kinds[instruction.output_format.is_text].append(i)
     return kinds
-
-
-def no_objects(like: Tensor) -> InstanceData:
-    """Predictions of an image in which there is nothing."""
-    labels = torch.zeros(0, dtype=torch.long, device=like.device)
-    return InstanceData(bboxes=like.new_zeros(0, 4), scores=like.new_zeros(0), labels=labels, label_names=[])
 
 
 @MODELS.register_module()
@@ -206,7 +200,11 @@ class VisionLLM(BaseDetector):
             for i, text in zip(texts, self.bbox_head.generate(tokens.select(texts), asked)):
                 batch_data_samples[i].pred_text = text
                 if instructions[i].categories:  # metrics of objects find none
-                    batch_data_samples[i].pred_instances = no_objects(tokens.locations)
+                    nothing = no_set(
+                        instructions[i], batch_data_samples[i].metainfo, tokens.locations
+                    )
+                    nothing.label_names = []
+                    batch_data_samples[i].pred_instances = nothing
                 batch_data_samples[i].set_field(text, get_task(instructions[i].task).prediction)
         return batch_data_samples
 

@@ -6,8 +6,24 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmvisionllm.instructions import Instruction
+from mmvisionllm.instructions import Instruction, get_task
 from mmvisionllm.structures import points_to_masks
+
+
+def wants_masks(instruction: Instruction) -> bool:
+    """Whether the task or the instruction itself asks for polygons; a metric of masks needs some of whatever was read."""
+    formats = instruction.output_format, get_task(instruction.task).default_format
+    return max(output_format.num_points for output_format in formats) > 2
+
+
+def no_set(instruction: Instruction, img_meta: dict, like: Tensor) -> InstanceData:
+    """What :func:`read_set` returns of an image in which there is nothing; ``like`` tells device and type."""
+    labels = torch.zeros(0, dtype=torch.long, device=like.device)
+    result = InstanceData(bboxes=like.new_zeros(0, 4), scores=like.new_zeros(0), labels=labels)
+    if wants_masks(instruction):
+        height, width = img_meta.get('ori_shape', img_meta['img_shape'])[:2]
+        result.masks = labels.new_zeros(0, height, width, dtype=torch.bool)
+    return result
 
 
 def read_set(
@@ -30,7 +46,7 @@ def read_set(
 
     Returns:
         ``bboxes`` (n, 4) in pixels, around the points; ``scores`` (n,); ``labels`` (n,) in the dataset's numbering; and
-        for more than two points ``masks`` (n, height, width), bool, of the polygons.
+        if the task or the instruction asks for polygons, ``masks`` (n, height, width), bool.
     """
     scores = scores[:, : len(instruction.categories)]
     top, index = scores.flatten().topk(min(max_per_img, scores.numel()))
@@ -48,7 +64,7 @@ def read_set(
     result = InstanceData(
         bboxes=boxes[objects], scores=top, labels=label_ids[index % scores.size(1)]
     )
-    if instruction.output_format.num_points > 2:
+    if wants_masks(instruction):
         # An object's mask is drawn once, whatever the number of categories it is listed with.
         kept, rows = objects.unique(return_inverse=True)
         masks = points_to_masks(pixels[kept].float().cpu().numpy(), height, width)
