@@ -12,6 +12,9 @@ from mmengine.structures import BaseDataElement
 
 from mmdet.evaluation import MultiDatasetsEvaluator
 
+# In the place of other data sets' samples. mmengine leaves out None when it collects from several processes.
+_NO_RESULT = ()
+
 
 @EVALUATOR.register_module()
 class TaskEvaluator(MultiDatasetsEvaluator):
@@ -67,7 +70,7 @@ class TaskEvaluator(MultiDatasetsEvaluator):
             # Lists of equal length: those of all processes are interleaved, and cut at the data set's bounds.
             for metric in self.metrics:
                 if metric is not own:
-                    metric.results.append(None)
+                    metric.results.append(_NO_RESULT)
 
     def evaluate(self, size: int) -> dict:
         """Metrics of all data sets, see mmdet."""
