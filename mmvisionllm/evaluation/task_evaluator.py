@@ -48,8 +48,11 @@ class TaskEvaluator(MultiDatasetsEvaluator):
         """Hand every sample to the metric of its data set.
 
         Raises:
-            ValueError: if there is not one metric for each data set of the test set.
+            ValueError: if there is not one metric for each data set of the test set, or it is no ``ConcatDataset``.
         """
+        meta = self.dataset_meta
+        if 'cumulative_sizes' not in (meta[0] if isinstance(meta, Sequence) else meta or {}):
+            raise ValueError('TaskEvaluator needs a test set that is a ConcatDataset')
         ends = self._get_cumulative_sizes()
         if len(ends) != len(self.metrics):
             raise ValueError(f'{len(self.metrics)} metrics, but the test set is made of {len(ends)} data sets')
