@@ -216,9 +216,6 @@ class VisionLLMInferencer(DetInferencer):
         return [os.fspath(x) if isinstance(x, os.PathLike) else x for x in found]
 
     def _init_pipeline(self, cfg: ConfigType) -> Compose:
-        """mmdet's, with clear errors; of a test set for several tasks, the first one's."""
-        while 'datasets' in cfg.test_dataloader.dataset:
-            cfg.test_dataloader.dataset = cfg.test_dataloader.dataset.datasets[0]
         pipeline = super()._init_pipeline(cfg)
         pipeline.transforms = [
             CheckedLoader(t) if isinstance(t, InferencerLoader) else t for t in pipeline.transforms
@@ -235,6 +232,9 @@ class VisionLLMInferencer(DetInferencer):
             )
         if checkpoint is not None:
             check_weights(model, checkpoint.get('state_dict', checkpoint))
+        # mmdet looks for a pipeline and classes there; of a test set for several tasks, the first one's will do.
+        while 'datasets' in cfg.test_dataloader.dataset:
+            cfg.test_dataloader.dataset = cfg.test_dataloader.dataset.datasets[0]
         super()._load_weights_to_model(model, checkpoint, cfg)
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, str | None]:

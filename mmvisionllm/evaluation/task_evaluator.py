@@ -12,6 +12,9 @@ from mmengine.structures import BaseDataElement
 
 from mmdet.evaluation import MultiDatasetsEvaluator
 
+# In the place of other data sets' samples. mmengine leaves out None when it collects from several processes.
+_NO_RESULT = ()
+
 
 @EVALUATOR.register_module()
 class TaskEvaluator(MultiDatasetsEvaluator):
@@ -45,8 +48,11 @@ class TaskEvaluator(MultiDatasetsEvaluator):
         """Hand every sample to the metric of its data set.
 
         Raises:
-            ValueError: if there is not one metric for each data set of the test set.
+            ValueError: if there is not one metric for each data set of the test set, or it is no ``ConcatDataset``.
         """
+        meta = self.dataset_meta
+        if 'cumulative_sizes' not in (meta[0] if isinstance(meta, Sequence) else meta or {}):
+            raise ValueError('TaskEvaluator needs a test set that is a ConcatDataset')
         ends = self._get_cumulative_sizes()
         if len(ends) != len(self.metrics):
             raise ValueError(f'{len(self.metrics)} metrics, but the test set is made of {len(ends)} data sets')
@@ -67,7 +73,7 @@ class TaskEvaluator(MultiDatasetsEvaluator):
             # Lists of equal length: those of all processes are interleaved, and cut at the data set's bounds.
             for metric in self.metrics:
                 if metric is not own:
-                    metric.results.append(None)
+                    metric.results.append(_NO_RESULT)
 
     def evaluate(self, size: int) -> dict:
         """Metrics of all data sets, see mmdet."""

@@ -13,6 +13,7 @@ from .vocabulary import ADDED_TOKEN_PATTERN, IMAGE_TOKEN, MAX_CATEGORIES, Coordi
 
 _ENTRY = re.compile(r'("(?:[^"\\]|\\.)*")\s*:\s*<c(\d+)>')
 _CLASS_TOKEN = re.compile(r'<c\d+>')
+_FREE_TEXT = re.compile('<class>|<question>')
 _MAPPING = re.compile(r'\{\s*' + _ENTRY.pattern + r'(?:\s*,\s*' + _ENTRY.pattern + r')*\s*\}')
 
 
@@ -201,26 +202,26 @@ class Instruction:
                 'the instruction has no category set: give categories=[...], or write a mapping '
                 'such as {"person": <c0>, "car": <c1>} into it'
             )
-        if names is not None:
-            text = text.replace('<class>', render_categories(names))
-        text = cls._with_question(text, question)
+        if question is not None:
+            question = cls._check_question(question)
+            text = text if '<question>' in text else f'{text} <question>'
+        elif '<question>' in text:
+            raise InstructionError('the text contains <question>, but no question was given')
+        # In one go and last of all: both are free text, and may spell a format or each other's placeholder.
+        filled = {'<class>': names and render_categories(names), '<question>': question}
+        text = _FREE_TEXT.sub(lambda match: filled[match[0]], text)
         names = names or ()
         ids = tuple(label_ids) if label_ids is not None else tuple(range(len(names)))
         return cls(task, text, names, ids, output_format)
 
     @staticmethod
-    def _with_question(text: str, question: str | None) -> str:
-        """Fill in a question, last of all: it may spell a format or a placeholder."""
-        if question is None:
-            if '<question>' in text:
-                raise InstructionError('the text contains <question>, but no question was given')
-            return text
+    def _check_question(question: str) -> str:
         question = ' '.join(question.split())
         if not question:
             raise InstructionError('the question is empty')
         if ADDED_TOKEN_PATTERN.search(question.replace(IMAGE_TOKEN, '')):
             raise InstructionError(f'question {question!r} contains a token that VisionLLM reserves')
-        return text.replace('<question>', question) if '<question>' in text else f'{text} {question}'
+        return question
 
     @staticmethod
     def _category_set(

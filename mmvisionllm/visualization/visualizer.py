@@ -58,15 +58,22 @@ class VisionLLMVisualizer(DetLocalVisualizer):
                 name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file, pred_score_thr, step
             )
             return
-        super().add_datasample(
-            name, image, data_sample, draw_gt, draw_pred, False, 0, None, pred_score_thr, step
-        )
+        # mmdet's would hand its picture to the backends.
+        backends, self._vis_backends = self._vis_backends, {}
+        try:
+            super().add_datasample(
+                name, image, data_sample, draw_gt, draw_pred, False, 0, None, pred_score_thr, step
+            )
+        finally:
+            self._vis_backends = backends
         drawn = write_below(self.get_image(), lines)
         self.set_image(drawn)
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
             mmcv.imwrite(drawn[..., ::-1], out_file)
+        else:
+            self.add_image(name, drawn, step)
 
 
 def words_of(data_sample: DetDataSample) -> list[tuple[str, tuple[int, int, int]]]:

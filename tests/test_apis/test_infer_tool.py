@@ -50,7 +50,7 @@ def test_own_instruction_and_threshold(infer, config, weights, scenes, tmp_path,
         (['missing.png', 'CONFIG'], 'image not found: missing.png'),
         (['IMAGE', 'CONFIG', '--weights', 'missing.pth'], 'missing.pth'),
         (['IMAGE', 'missing.py'], 'missing.py is neither a config file nor a model'),
-        (['IMAGE', 'CONFIG', '--task', 'dance'], "unknown task 'dance'"),
+        (['IMAGE', 'CONFIG', '--task', 'grounding'], 'no categories were given'),
     ],
 )
 def test_what_cannot_be_done_ends_with_a_message(
@@ -58,13 +58,34 @@ def test_what_cannot_be_done_ends_with_a_message(
 ):
     places = dict(IMAGE=str(scenes / '0.png'), CONFIG=config)
     arguments = [places.get(argument, argument) for argument in arguments]
-    if '--task' in arguments:
-        arguments += ['--categories', 'star']
     assert infer([*arguments, '--device', 'cpu', '--out-dir', str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_batch_size_is_checked(infer, capsys):
-    with pytest.raises(SystemExit):
-        infer(['IMAGE', 'CONFIG', '--batch-size', '0'])
-    assert '--batch-size must be at least 1' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--batch-size', '0'], '--batch-size must be at least 1'),
+        (['--task', 'dance'], "argument --task: invalid choice: 'dance' (choose from"),
+    ],
+)
+def test_bad_arguments_end_with_a_usage_message(infer, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        infer(['IMAGE', 'CONFIG', *arguments])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_question_is_answered_in_words(infer, config, weights, scenes, tmp_path, capsys):
+    """The task follows from it."""
+    status = infer(
+        [str(scenes / '0.png'), config, '--weights', weights, '--device', 'cpu']
+        + ['--question', 'how many stars are there?', '--out-dir', str(tmp_path)]
+    )
+    printed = capsys.readouterr().out
+    assert status == 0
+    prediction = json.loads((tmp_path / 'preds' / '0.json').read_text())
+    assert 'how many stars are there?' in prediction['instruction']
+    assert 'labels' not in prediction
+    assert f'0.png: {prediction["text"]}' in printed
+    assert (tmp_path / 'vis' / '0.png').is_file()

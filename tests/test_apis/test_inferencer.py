@@ -175,7 +175,7 @@ def test_data_samples_on_request(inferencer, image):
         (dict(instruction='find {"star": <c0>}'), 'must contain <image> exactly once'),
         (dict(instruction='find stars', categories=['star']), 'must contain <image> exactly once'),
         (dict(instruction='<class> in <image>'), 'no categories were given'),
-        (dict(instruction='stars in <image>'), 'has no category set'),
+        (dict(instruction='stars in <image>', task='detection'), 'has no category set'),
         (dict(categories=[]), 'category set is empty'),
         (dict(categories=['star', 'star']), 'more than once'),
         (dict(categories='star'), 'must be a list of names'),

@@ -111,11 +111,13 @@ def toy(tmp_path):
             else dict(type='IterBasedTrainLoop', max_iters=iters, val_interval=val_interval or 1)
         )
         sampler = sampler or ('SeededDefaultSampler' if by_epoch else 'SeededInfiniteSampler')
+        if isinstance(sampler, str):
+            sampler = dict(type=sampler, shuffle=True)
         loader = dict(
             batch_size=batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,
-            sampler=dict(type=sampler, shuffle=True),
+            sampler=sampler,
             dataset=dataset or dict(type='SeededDataset', dataset=Noise()),
         )
         if batch_sampler:
