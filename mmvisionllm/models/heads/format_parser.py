@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,10 @@ class FormatParser(nn.Module):
         """What was read with other weights is forgotten."""
         self.cache.clear()
         return super().train(mode)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.cache.clear()
+        super()._load_from_state_dict(*args)
 
     def loss(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> Tensor:
         """Mean next-token cross-entropy of the formats, over the format tokens, ``<bos>`` and ``<eos>``."""

@@ -16,13 +16,21 @@ def wants_masks(instruction: Instruction) -> bool:
     return max(output_format.num_points for output_format in formats) > 2
 
 
+def original_shape(img_meta: dict) -> tuple[int, int]:
+    """(height, width) of the image on disk; without ``ori_shape``, what the scale factor tells."""
+    if 'ori_shape' in img_meta:
+        return tuple(img_meta['ori_shape'][:2])
+    height, width = img_meta['img_shape'][:2]
+    scale_x, scale_y = img_meta.get('scale_factor', (1.0, 1.0))
+    return round(height / scale_y), round(width / scale_x)
+
+
 def no_set(instruction: Instruction, img_meta: dict, like: Tensor) -> InstanceData:
     """What :func:`read_set` returns of an image in which there is nothing; ``like`` tells device and type."""
     labels = torch.zeros(0, dtype=torch.long, device=like.device)
     result = InstanceData(bboxes=like.new_zeros(0, 4), scores=like.new_zeros(0), labels=labels)
     if wants_masks(instruction):
-        height, width = img_meta.get('ori_shape', img_meta['img_shape'])[:2]
-        result.masks = labels.new_zeros(0, height, width, dtype=torch.bool)
+        result.masks = labels.new_zeros(0, *original_shape(img_meta), dtype=torch.bool)
     return result
 
 
@@ -40,7 +48,7 @@ def read_set(
         scores: (M, C), of which the instruction's own categories come first.
         points: (M, N, 2), normalised, of which the instruction's own number come first.
         instruction: With the dataset's label of each category and the output format.
-        img_meta: ``img_shape`` (height, width), and ``ori_shape`` and ``scale_factor`` if ``rescale``.
+        img_meta: ``img_shape`` (height, width), and ``scale_factor`` and, if known, ``ori_shape`` if ``rescale``.
         max_per_img: Most results; an object may be among them with several categories.
         rescale: Results for the original image, not for the network's input.
 
@@ -56,7 +64,7 @@ def read_set(
     pixels = pixels * pixels.new_tensor([width, height])
     if rescale:
         pixels = pixels / pixels.new_tensor(img_meta['scale_factor'])
-        height, width = img_meta.get('ori_shape', (height, width))[:2]
+        height, width = original_shape(img_meta)
     # A polygon's points may lie outside of the image, where its sides then cut the image's edge as they should.
     inside = pixels.clamp(min=0).minimum(pixels.new_tensor([width, height]))
     boxes = torch.cat([inside.amin(1), inside.amax(1)], -1)

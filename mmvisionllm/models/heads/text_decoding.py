@@ -90,13 +90,27 @@ def generate_texts(
         decoder: For its projector and language model.
         tokens: M image tokens per image.
         instructions: B instructions.
-        generation: Arguments of ``generate``: ``max_new_tokens``, ``do_sample``, ``num_beams``, ...
+        generation: Arguments of ``generate``: ``max_new_tokens``, ``do_sample``, ``num_beams``, ...; a text ends in any
+            case where the language model has no more positions.
+
+    Raises:
+        ValueError: if there are no positions left for an answer.
     """
     model, tokenizer = decoder.language_model, decoder.language_model.tokenizer
     prefix = embed_prefix(model, instructions, decoder.project(tokens))
     layout, cache = prefix.layout, DynamicCache()
     model(prefix.embeddings, layout, past_key_values=cache, use_cache=True)
+    # `generate` repeats what it is given for each beam, but not a cache.
+    if generation.get('num_beams', 1) > 1:
+        cache.batch_repeat_interleave(generation['num_beams'])
     batch, length = layout.valid.shape
+    room = model.max_length - length
+    if room < 1:
+        raise ValueError(
+            f'instruction and image take all {model.max_length} positions of the language model: shorten the text'
+        )
+    if 'max_new_tokens' in generation:
+        generation['max_new_tokens'] = min(generation['max_new_tokens'], room)
     # What stands in the cache is not looked at again; `generate` wants its length.
     ids = torch.full((batch, length + 1), tokenizer.start_id, device=layout.valid.device)
     positions = layout.position_ids()

@@ -53,6 +53,9 @@ def test_shapes_of_the_answers(decoder):
     polygon = decoder(make_tokens(), [instruct(num_points=8)] * 2)
     assert polygon.point_logits.shape == (2, 6, 8, 2, 33)
     assert decoder.points(polygon).shape == (2, 6, 8, 2)
+    mixed = decoder(make_tokens(), [instruct(), instruct(num_points=8)])
+    assert mixed.point_logits.shape == (2, 6, 8, 2, 33)
+    assert mixed.point_mask.sum(1).tolist() == [2, 8] and mixed.point_mask[0, :2].all()
 
 
 def test_categories_beyond_an_images_own_are_impossible(decoder):
@@ -336,13 +339,10 @@ def test_padding_of_the_objects_does_not_change_the_losses(small):
 # ------------------------------------------------------------------------------------- bad input
 
 
-def test_one_batch_one_format(decoder):
-    with pytest.raises(ValueError, match=r'one output format: got .*x8, y8\).*x2, y2\)'):
-        decoder(make_tokens(), [instruct(), instruct(num_points=8)])
-
-
 def test_ground_truth_of_boxes_does_not_train_polygons(decoder):
-    with pytest.raises(ValueError, match='ask for 8 points per object, but the ground truth is'):
+    with pytest.raises(
+        ValueError, match='asks for 8 points per object, but .* boxes alone: load masks'
+    ):
         decoder.loss(
             make_tokens(), [instruct(num_points=8)] * 2, GROUND_TRUTH, [MATCHES], [META] * 2
         )

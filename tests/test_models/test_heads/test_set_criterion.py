@@ -15,25 +15,31 @@ def build(**kwargs):
     return MODELS.build(dict(type='SetCriterion', vocabulary=VOCABULARY, **kwargs))
 
 
-def perfect(classes, corners, locations, num_classes=3, sharpness=50.0):
+def every_point(num_points, batch=2):
+    return torch.ones(batch, num_points, dtype=torch.bool)
+
+
+def perfect(classes, points, locations, num_classes=3, sharpness=50.0):
     """Answers that are exactly right, up to the bins."""
     targets = torch.where(classes < 0, num_classes, classes)
     class_logits = torch.zeros(*classes.shape, num_classes + 1)
     class_logits.scatter_(-1, targets[..., None], sharpness)
-    offsets = corners.unflatten(-1, (2, 2)) - locations[:, :, None]
+    offsets = points - locations[:, :, None]
     bins = VOCABULARY.codec.encode(offsets).long()
     point_logits = torch.zeros(*bins.shape, 33).scatter_(-1, bins[..., None], sharpness)
-    return DecodedSet(class_logits, point_logits, locations)
+    return DecodedSet(
+        class_logits, point_logits, locations, every_point(points.size(2), len(points))
+    )
 
 
 CLASSES = torch.tensor([[0, 2], [1, -1]])
 LOCATIONS = torch.tensor([[[0.5, 0.5], [0.25, 0.75]], [[0.5, 0.25], [0.5, 0.5]]])
-CORNERS = torch.tensor(  # on whole bins
+CORNERS = torch.tensor(  # on whole bins; two points per object
     [
         [[0.25, 0.25, 0.75, 0.75], [0.0, 0.5, 0.5, 1.0]],
         [[0.25, 0.0, 0.75, 0.5], [0.125, 0.5, 0.5, 0.625]],
     ]
-)
+).unflatten(-1, (2, 2))
 PRESENT = torch.ones(2, 2, dtype=torch.bool)
 
 
@@ -68,7 +74,9 @@ def test_right_answers_cost_nothing():
 
 
 def test_knowing_nothing_costs_the_logarithm_of_the_choices():
-    decoded = DecodedSet(torch.zeros(2, 2, 4), torch.zeros(2, 2, 2, 2, 33), LOCATIONS)
+    decoded = DecodedSet(
+        torch.zeros(2, 2, 4), torch.zeros(2, 2, 2, 2, 33), LOCATIONS, every_point(2)
+    )
     losses = build().set_losses(decoded, CLASSES, CORNERS, PRESENT)
     torch.testing.assert_close(losses['loss_dec_cls'], torch.tensor(4.0).log())
     torch.testing.assert_close(losses['loss_dec_loc'], torch.tensor(33.0).log())
@@ -76,7 +84,9 @@ def test_knowing_nothing_costs_the_logarithm_of_the_choices():
 
 def test_weights_are_factors():
     torch.manual_seed(0)
-    decoded = DecodedSet(torch.randn(2, 2, 4), torch.randn(2, 2, 2, 2, 33), LOCATIONS)
+    decoded = DecodedSet(
+        torch.randn(2, 2, 4), torch.randn(2, 2, 2, 2, 33), LOCATIONS, every_point(2)
+    )
     plain = build().set_losses(decoded, CLASSES, CORNERS, PRESENT)
     heavy = build(class_weight=2.0, location_weight=0.5)
     heavy = heavy.set_losses(decoded, CLASSES, CORNERS, PRESENT)
@@ -110,9 +120,11 @@ def test_objects_not_asked_for_have_a_class_and_no_box():
 
 
 def test_targets_beyond_the_bins_are_clipped():
-    corners = torch.tensor([[[-3.0, -3.0, 4.0, 4.0]]])
+    corners = torch.tensor([[[[-3.0, -3.0], [4.0, 4.0]]]])
     classes, location = torch.zeros(1, 1, dtype=torch.long), torch.full((1, 1, 2), 0.5)
-    decoded = DecodedSet(torch.zeros(1, 1, 4), torch.zeros(1, 1, 2, 2, 33), location)
+    decoded = DecodedSet(
+        torch.zeros(1, 1, 4), torch.zeros(1, 1, 2, 2, 33), location, every_point(2, 1)
+    )
     decoded.point_logits[0, 0, 0, :, 0] = decoded.point_logits[0, 0, 1, :, 32] = 50.0
     losses = build().set_losses(decoded, classes, corners, classes == 0)
     assert losses['loss_dec_loc'] < 1e-4
@@ -123,7 +135,7 @@ def test_box_losses_move_the_location_only_if_they_may(detach):
     criterion = build(loss_bbox=dict(type='L1Loss'))
     locations = LOCATIONS.clone().requires_grad_()
     logits = torch.randn(2, 2, 2, 2, 33, requires_grad=True)
-    decoded = DecodedSet(torch.zeros(2, 2, 4), logits, locations)
+    decoded = DecodedSet(torch.zeros(2, 2, 4), logits, locations, every_point(2))
     losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT, detach_location=detach)
     sum(losses.values()).backward()
     assert (locations.grad is None) is detach
@@ -136,7 +148,9 @@ def test_mixed_precision_does_not_round_the_expected_box():
         dict(type='SetCriterion', vocabulary=vocabulary, loss_bbox=dict(type='L1Loss'))
     )
     torch.manual_seed(0)
-    decoded = DecodedSet(torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS)
+    decoded = DecodedSet(
+        torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS, every_point(2)
+    )
     exact = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
     with torch.autocast('cpu', torch.bfloat16):
         mixed = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']

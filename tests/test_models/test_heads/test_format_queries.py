@@ -1,0 +1,141 @@
+import pytest
+import torch
+
+from mmvisionllm.instructions import OutputFormat
+from mmvisionllm.models.heads.prefix import embed_prefix
+
+CLOSE = dict(rtol=0, atol=1e-5)
+
+
+def phased(queries, std=0.005):
+    """Queries whose phase has been trained: it adds about as much as the embeddings are."""
+    with torch.no_grad():
+        queries.phase.normal_(std=std, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope='module')
+def decoder(small, make):
+    decoder = make.enlarge(small.build(small.decoder()).eval())
+    phased(decoder.format_queries)
+    return decoder
+
+
+@pytest.fixture
+def ask(decoder, make):
+    """Numbers of points of a batch -> its queries, and which points are asked for."""
+
+    def ask(*numbers):
+        instructions = [make.instruct(n) for n in numbers]
+        with torch.no_grad():
+            return decoder.format_queries(decoder.language_model, instructions)
+
+    return ask
+
+
+def rows(decoder, num_points):
+    vocabulary = decoder.vocabulary
+    indices = [vocabulary.index(token) for token in OutputFormat(num_points).queries]
+    return decoder.language_model.added.input[indices].detach()
+
+
+def test_queries_of_a_box_are_the_embeddings_of_its_format(decoder, ask):
+    queries, mask = ask(2, 2)
+    assert queries.shape == (2, 5, 32) and mask.tolist() == [[True, True]] * 2
+    assert torch.equal(queries, rows(decoder, 2).expand(2, -1, -1))
+
+
+def test_queries_of_a_box_beside_a_polygon_are_the_same(decoder, ask):
+    queries, mask = ask(2, 24)
+    assert queries.shape == (2, 49, 32)
+    assert mask.sum(1).tolist() == [2, 24] and mask[0, :2].all()
+    assert torch.equal(queries[0, :5], rows(decoder, 2))
+
+
+def test_without_training_polygons_have_no_phase_either(small, make):
+    decoder = small.build(small.decoder())
+    instructions = [make.instruct(8), make.instruct(24)]
+    queries, _ = decoder.format_queries(decoder.language_model, instructions)
+    assert torch.equal(queries, rows(decoder, 24).expand(2, -1, -1))
+
+
+def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
+    queries, _ = ask(8, 24)
+    own = (queries - rows(decoder, 24))[:, 1:].unflatten(1, (24, 2))
+    torch.testing.assert_close(
+        own[:, :, 0], own[:, :, 1], **CLOSE
+    )  # x and y of a point are one place
+    of_8, of_24 = own[0, :8, 0], own[1, :, 0]
+    # Point i of 8 is point 3i of 24, and no other.
+    torch.testing.assert_close(of_24[::3], of_8, rtol=0, atol=1e-4)
+    distance = torch.cdist(of_8, of_24) + 9 * torch.eye(24)[::3]
+    assert distance.min() > 0.03
+    assert (queries[0, 3:17] - queries[1, 3:17]).abs().amax(1).min() > 0.01
+    # The class is asked for before any point.
+    assert torch.equal(queries[:, 0], rows(decoder, 24)[:1].expand(2, -1))
+
+
+def test_all_points_of_the_longest_outline_are_told_apart(ask):
+    queries, _ = ask(64)
+    distance = torch.cdist(queries[0], queries[0]) + 9 * torch.eye(129)
+    assert distance.min() > 0.01
+
+
+def test_the_phase_is_learnt(small, make):
+    decoder = make.enlarge(small.build(small.decoder()))
+    decoded = decoder(make.image_tokens(), [make.instruct(8), make.instruct(2)])
+    decoded.point_logits[..., :3].square().sum().backward()
+    assert decoder.format_queries.phase.grad.abs().sum() > 0
+
+
+def test_text_is_refused(decoder, make):
+    with pytest.raises(ValueError, match='ask for text, which is not decoded in parallel'):
+        decoder(make.image_tokens(), [make.instruct(), make.question()])
+
+
+@pytest.mark.parametrize('numbers', [(2, 8), (8, 24), (24, 2)])
+def test_answers_beside_an_image_with_other_points_are_those_alone(decoder, make, numbers):
+    tokens, instructions = make.image_tokens(), [make.instruct(n) for n in numbers]
+    with torch.no_grad():
+        together = decoder(tokens, instructions)
+        for i, number in enumerate(numbers):
+            alone = decoder(tokens.select([i]), [instructions[i]])
+            assert together.point_mask[i].sum() == number == alone.point_logits.size(2)
+            points = together.point_logits[i : i + 1, :, :number]
+            torch.testing.assert_close(points, alone.point_logits, **CLOSE)
+            classes = together.class_logits[i : i + 1]
+            torch.testing.assert_close(classes, alone.class_logits, **CLOSE)
+    # There is something to compare: answers differ from token to token and from point to point.
+    assert (
+        together.point_logits.std(1).mean() > 0.001 and together.point_logits.std(2).mean() > 0.001
+    )
+
+
+@pytest.mark.parametrize('number', [2, 8])
+def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, number):
+    """The sequence of one image alone, written out, against its answers beside an image that asks for 24 points."""
+    model = decoder.language_model
+    tokens, instructions = make.image_tokens(), [make.instruct(number), make.instruct(24)]
+    one = tokens.select([0])
+    with torch.no_grad():
+        together = decoder(tokens, instructions)
+        image = decoder.project(one)
+        prefix = embed_prefix(model, instructions[:1], image)
+        queries, _ = decoder.format_queries(model, instructions[:1])
+        layout = prefix.layout
+        layout.num_objects, layout.object_size = 6, 1 + 2 * number
+        objects = (image[:, :, None] + queries[:, None]).flatten(1, 2)
+        hidden = model.forward_dense(torch.cat([prefix.embeddings, objects], 1), layout)
+        hidden = hidden[:, layout.prefix_length :].unflatten(1, (6, 1 + 2 * number))
+        logits = model.added_logits(hidden[:, :, 1:], decoder.vocabulary.location_slice)
+    expected = logits.unflatten(2, (number, 2))[0]
+    torch.testing.assert_close(together.point_logits[0, :, :number], expected, **CLOSE)
+
+
+def test_classes_alone_are_the_same_classes(decoder, make):
+    tokens, instructions = make.image_tokens(), [make.instruct(8), make.instruct(2)]
+    image = decoder.project(tokens)
+    with torch.no_grad():
+        whole = decoder(tokens, instructions)
+        classes = decoder.decode(image, image, tokens.locations, instructions, classes_only=True)
+    torch.testing.assert_close(classes.class_logits, whole.class_logits, **CLOSE)
+    assert classes.point_logits.shape == (2, 6, 0, 2, 33) and classes.point_mask.shape == (2, 0)

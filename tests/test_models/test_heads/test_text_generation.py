@@ -1,0 +1,156 @@
+"""What ``text_decoding`` answers; how it learns to is in ``test_text_decoding``."""
+
+import pytest
+import torch
+
+from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.text_decoding import generate_texts
+
+FAMILIES = {
+    'llama': {},
+    'gpt2': dict(config=dict(model_type='gpt2', n_embd=32, n_layer=2, n_head=4, n_positions=512)),
+    'qwen2': dict(config__model_type='qwen2'),
+    # More rows in the output layer than the tokenizer has words, as in Qwen.
+    'padded': dict(config__vocab_size=900),
+    'mistral': dict(config__model_type='mistral', config__sliding_window=512),
+}
+TEXTS = ('Say in a few words what can be seen in <image>, please.', '<image>', 'What is <image>?')
+CAPTIONS = ('a star', 'two hearts beside a large plus sign')
+
+
+def build(small, make, **language_model):
+    cfg = small.decoder(language_model=small.language_model(**language_model))
+    return make.enlarge(small.build(cfg).eval(), std=0.5)
+
+
+@pytest.fixture(scope='module', params=FAMILIES)
+def decoder(request, small, make):
+    return build(small, make, **FAMILIES[request.param])
+
+
+@pytest.fixture(scope='module')
+def llama(small, make):
+    return build(small, make)
+
+
+@pytest.fixture
+def questions(make):
+    return [make.question(text) for text in TEXTS]
+
+
+@torch.no_grad()
+def step_by_step(decoder, tokens, instructions, max_new_tokens):
+    """Greedy decoding of each image alone: a whole forward pass per word, no cache, no padding."""
+    model, texts = decoder.language_model, []
+    for i, instruction in enumerate(instructions):
+        image = decoder.project(tokens.select([i]))
+        ids = [model.tokenizer.start_id]
+        while len(ids) <= max_new_tokens and ids[1:][-1:] != [model.tokenizer.eos_id]:
+            prefix = embed_prefix(model, [instruction], image, [ids])
+            hidden = model(prefix.embeddings, prefix.layout)[0, -1]
+            ids.append(int(model.word_logits(hidden).argmax()))
+        texts.append(model.tokenizer.decode_words(ids[1:]))
+    return texts
+
+
+def test_generation_is_greedy_decoding_step_by_step(decoder, make, questions):
+    tokens = make.image_tokens(3)
+    expected = step_by_step(decoder, tokens, questions, 12)
+    assert len(set(expected)) == 3 and all(len(text) > 8 for text in expected)
+    options = dict(max_new_tokens=12, do_sample=False)
+    assert generate_texts(decoder, tokens, questions, **options) == expected
+    for i in range(3):
+        alone = generate_texts(decoder, tokens.select([i]), questions[i : i + 1], **options)
+        assert alone == expected[i : i + 1]
+
+
+def test_words_that_the_tokenizer_does_not_have_are_not_said(small, make, questions):
+    decoder = build(small, make, config__vocab_size=900)
+    tokens, options = make.image_tokens(3), dict(max_new_tokens=8, do_sample=False)
+    before = generate_texts(decoder, tokens, questions, **options)
+    output = decoder.language_model.lm.get_output_embeddings().weight
+    with torch.no_grad():
+        output[decoder.language_model.tokenizer.base_size :] *= 100
+    assert generate_texts(decoder, tokens, questions, **options) == before
+
+
+@pytest.mark.parametrize('beams', [1, 3])
+def test_with_one_image_token_it_is_transformers_own(llama, make, questions, beams):
+    """One image token leaves a plain causal sequence, which the model generates from without our cache."""
+    model, tokens = llama.language_model, make.image_tokens(3, 1)
+    options = dict(max_new_tokens=6, do_sample=False, num_beams=beams)
+    expected = []
+    with torch.no_grad():
+        for i, instruction in enumerate(questions):
+            image = llama.project(tokens.select([i]))
+            prefix = embed_prefix(model, [instruction], image, [[model.tokenizer.start_id]])
+            out = model.lm.generate(
+                inputs_embeds=prefix.embeddings, pad_token_id=model.tokenizer.eos_id, **options
+            )
+            expected.append(model.tokenizer.decode_words(out[0].tolist()))
+    assert len(set(expected)) == 3
+    assert generate_texts(llama, tokens, questions, **options) == expected
+
+
+def test_sampling_follows_the_seed(small, make, questions):
+    decoder = small.build(small.decoder(generation=dict(do_sample=True, max_new_tokens=10))).eval()
+    found = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(decoder.generate(make.image_tokens(3), questions))
+    assert found[0] == found[1] != found[2]
+
+
+def test_answers_are_48_words_at_most_and_greedy_by_default(small):
+    decoder = small.build(small.decoder())
+    assert decoder.generation == dict(max_new_tokens=48, do_sample=False)
+    changed = small.build(small.decoder(generation=dict(max_new_tokens=5)))
+    assert changed.generation == dict(max_new_tokens=5, do_sample=False)
+
+
+@pytest.fixture(scope='module')
+def learnt(small, make):
+    """A decoder that has learnt two captions for two images by heart."""
+    decoder = small.build(small.decoder())
+    tokens, instructions = make.image_tokens(), [make.question()] * 2
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, weight_decay=0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = decoder.text_loss(tokens, instructions, [[c] for c in CAPTIONS])['loss_dec_text']
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+    return decoder.eval()
+
+
+def test_captions_that_were_learnt_follow_the_image(learnt, make):
+    tokens, instructions = make.image_tokens(), [make.question()] * 2
+    assert learnt.generate(tokens, instructions) == list(CAPTIONS)
+    assert learnt.generate(tokens.select([1, 0]), instructions) == list(CAPTIONS[::-1])
+    assert learnt.generate(tokens.select([1]), instructions[:1]) == [CAPTIONS[1]]
+
+
+@pytest.mark.parametrize('number', [1, 5])
+def test_most_words_of_an_answer(learnt, make, number):
+    tokenizer = learnt.language_model.tokenizer
+    ids = [*tokenizer.encode(CAPTIONS[1]), tokenizer.eos_id]
+    assert len(ids) > 6
+    tokens = make.image_tokens().select([1])
+    found = generate_texts(learnt, tokens, [make.question()], max_new_tokens=number)
+    assert found == [tokenizer.decode_words(ids[:number])]
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2'])
+def test_an_answer_ends_where_the_positions_do(small, make, family):
+    """GPT-2 has no embedding of a further position."""
+    length = 'n_positions' if family == 'gpt2' else 'max_position_embeddings'
+    config = FAMILIES[family].get('config', small.llama) | {length: 40}
+    decoder = build(small, make, config=config)
+    tokens, question = make.image_tokens(1), [make.question()]
+    size = embed_prefix(decoder.language_model, question, tokens.embeddings).layout.prefix_length
+    assert size < 30
+    expected = step_by_step(decoder, tokens, question, 40 - size)
+    assert decoder.generate(tokens, question) == expected and expected[0]
+    full = make.image_tokens(1, num=6 + 40 - size)
+    with pytest.raises(ValueError, match='take all 40 positions .* shorten the text'):
+        decoder.generate(full, question)
