@@ -1,16 +1,23 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """tools/train.py: arguments, and runs on one and two CPU processes."""
 
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+from bisect import bisect_right
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.engine import SeededDataset, TaskSampler
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = str(ROOT / 'tools' / 'train.py')
@@ -165,3 +172,57 @@ def check_weight(work_dir: Path, config: Path) -> None:
         x = torch.arange(start, start + 4) / 8
         weight -= 0.1 * (2 * (weight - 2) * x.square()).mean().item()
     assert state['line.weight'].item() == pytest.approx(weight, abs=1e-6)
+
+
+@pytest.fixture
+def stage2_config(tmp_path) -> Path:
+    """Stage 2 of the embedded default on a few scenes: eight iterations, in which each task comes."""
+    scenes = tmp_path / 'scenes'
+    make_scenes(scenes, SceneSettings(train=6, val=2, seed=0, image_size=128, max_objects=4))
+    cfg = Config.fromfile(ROOT / 'configs/visionllm/visionllm_tiny_scenes_stage2.py')
+    cfg.load_from = None
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.sampler.batch_size = 2
+    cfg.train_cfg.update(max_iters=8, val_interval=8)
+    cfg.default_hooks.checkpoint.interval = 8
+    cfg.default_hooks.logger.interval = 1
+    path = tmp_path / 'stage2.py'
+    path.write_text(cfg.pretty_text.replace('data/scenes/', f'{scenes}/'))
+    return path
+
+
+@pytest.mark.slow
+def test_two_cpu_processes_learn_all_tasks(stage2_config):
+    """An iteration is of one task in both; weights that it does not use hold nobody up.
+
+    What they measure together is what one process measures.
+    """
+    folder = stage2_config.parent
+    init_default_scope('mmdet')
+    loader = Config.fromfile(stage2_config).train_dataloader
+    dataset = SeededDataset(loader.dataset.dataset)
+    sampler = TaskSampler(dataset, loader.sampler.weights, batch_size=2, seed=0)
+    sampler.world_size = 2
+    drawn = {bisect_right(sampler.starts, index.index) - 1 for index in islice(sampler, 8 * 2)}
+    assert drawn == {0, 1, 2, 3, 4}
+    log = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.launch', '--nproc_per_node=2',
+         f'--master_port={free_port()}', TRAIN, str(stage2_config), '--launcher', 'pytorch',
+         '--work-dir', str(folder / 'two')],
+        cwd=folder, env=environment(stage2_config), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # yapf: disable
+    assert log.returncode == 0, log.stdout[-5000:]
+    [scalars] = (folder / 'two').glob('*/vis_data/scalars.json')
+    *steps, validation = map(json.loads, scalars.read_text().splitlines())
+    assert [step['iter'] for step in steps] == list(range(1, 9))
+    assert {'loss_dec_text', 'loss_dec_loc', 'loss_dec_format'} <= set(steps[-1])
+    subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'test.py'), stage2_config,
+         folder / 'two' / 'iter_8.pth', '--work-dir', folder / 'one'],
+        cwd=folder, env=environment(stage2_config), check=True)  # yapf: disable
+    [results] = (folder / 'one').glob('*/*.json')
+    alone = {k: v for k, v in json.loads(results.read_text()).items() if '/' in k}
+    assert {name.split('/')[0] for name in alone} == {
+        'detection', 'segmentation', 'grounding', 'captioning', 'vqa'}  # yapf: disable
+    assert {name: validation[name] for name in alone} == pytest.approx(alone, abs=1e-3, nan_ok=True)
