@@ -242,6 +242,9 @@ class VisionLLMInferencer(DetInferencer):
         root = self._get_repo_or_mim_dir('mmvisionllm')
         entries = {entry['Name']: entry for entry in self._get_models_from_metafile(root)}
         name = model.removesuffix('.py')
+        # mim finds any config of the package by its basename, and so do we.
+        for path in Path(root, 'configs').rglob(f'{name}.py'):
+            return Config.fromfile(path), entries.get(name, {}).get('Weights')
         if name not in entries:
             known = ', '.join(sorted(entries))
             raise FileNotFoundError(

@@ -47,7 +47,11 @@ class FormatParser(nn.Module):
         super()._load_from_state_dict(*args)
 
     def loss(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> Tensor:
-        """Mean next-token cross-entropy of the formats, over the format tokens, ``<bos>`` and ``<eos>``."""
+        """Next-token cross-entropy of the formats, over the format tokens, ``<bos>`` and ``<eos>``.
+
+        Summed over a format, averaged over the texts: in a mean, the one choice that says how many points there are would
+        drown among the tokens that are forced.
+        """
         chosen = list({i.text: i for i in instructions[: self.num_samples]}.values())
         longest = max(i.output_format.num_points for i in chosen)
         rows = self._logits(language_model, chosen, max(longest, MIN_POINTS))
@@ -57,7 +61,7 @@ class FormatParser(nn.Module):
             # Columns: the format tokens in their order, <bos>, <eos>.
             wanted = [*range(len(output_format.queries)), -1] if output_format.queries else [-2]
             wanted = torch.tensor(wanted, device=logits.device) % logits.size(1)
-            losses.append(F.cross_entropy(logits[: len(wanted)], wanted))
+            losses.append(F.cross_entropy(logits[: len(wanted)], wanted, reduction='sum'))
         return torch.stack(losses).mean()
 
     def forward(

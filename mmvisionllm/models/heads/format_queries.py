@@ -17,18 +17,22 @@ class FormatQueries(nn.Module):
     """Embeddings of the format tokens ``<cls> <x1> <y1> ...`` that an instruction asks with.
 
     A polygon's queries are told how far along the outline their point lies, ``(i - 1) / N``: the i-th of 8 points is
-    another place than the i-th of 24, and an object's queries do not see how many come after them. What is added for it
-    starts from zero; a box has none.
+    another place than the i-th of 24, and an object's queries do not see how many come after them. A box has nothing of
+    the kind: its corners are no outline, although they share the tokens of a polygon's first two points.
 
     Args:
         dims: Hidden size of the language model.
+        std: Standard deviation of its word embeddings, the scale of what tells the place.
         num_harmonics: Waves around the outline that tell the place, the shortest ``1 / num_harmonics`` of it.
     """
 
-    def __init__(self, dims: int, num_harmonics: int = 16) -> None:
+    def __init__(self, dims: int, std: float, num_harmonics: int = 16) -> None:
         super().__init__()
         self.num_harmonics = num_harmonics
-        self.phase = nn.Parameter(torch.zeros(2 * num_harmonics, dims))
+        # Of the waves' squares, half add up. From a generator of its own: boxes shall not depend on polygons being there.
+        generator = torch.Generator().manual_seed(0)
+        phase = torch.randn(2 * num_harmonics, dims, generator=generator, device='cpu')
+        self.phase = nn.Parameter(phase * std / math.sqrt(num_harmonics))
 
     def forward(
         self, language_model: LanguageModel, instructions: Sequence[Instruction]

@@ -109,7 +109,9 @@ class OpenEndedDecoder(BaseModule):
         self.text_weight = text_weight
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
-        self.format_queries = FormatQueries(self.language_model.hidden_size)
+        self.format_queries = FormatQueries(
+            self.language_model.hidden_size, self.language_model.added.std
+        )
 
     def init_weights(self) -> None:
         """Initialise from ``init_cfg``.

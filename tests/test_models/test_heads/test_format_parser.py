@@ -109,7 +109,7 @@ def test_without_a_parser_formats_stay_as_they_were_made(small, make):
 
 
 def allowed_loss(decoder, instruction):
-    """Mean cross-entropy of an instruction's format among the format tokens, start and end, token by token."""
+    """Summed cross-entropy of an instruction's format among the format tokens, start and end, token by token."""
     model, tokenizer = decoder.language_model, decoder.language_model.tokenizer
     queries = OutputFormat(MAX_POINTS).queries
     columns = [*map(tokenizer.token_id, queries), tokenizer.start_id, tokenizer.eos_id]
@@ -121,7 +121,7 @@ def allowed_loss(decoder, instruction):
         prefix = embed_prefix(model, [instruction], None, [ids[:end]])
         scores = model.vocabulary_logits(model(prefix.embeddings, prefix.layout)[0, -1])[columns]
         losses.append(-scores.log_softmax(-1)[columns.index(token)])
-    return torch.stack(losses).mean()
+    return torch.stack(losses).sum()
 
 
 @pytest.mark.parametrize('numbers', [(2,), (0,), (24, 2, 0, 8)])
@@ -161,12 +161,12 @@ def test_formats_are_read_after_a_short_training(small, make):
     ]
     parameters = decoder.language_model.parameters()
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0)
-    for _ in range(60):
+    for _ in range(80):
         optimizer.zero_grad()
         loss = decoder.format_loss(instructions)['loss_dec_format']
         loss.backward()
         optimizer.step()
-    assert loss < 0.05
+    assert loss < 1  # of a whole format, up to 50 tokens
     assert decoder.eval().parse_formats(instructions) == instructions
     # It is read, not taken over: the instructions need not know.
     blank = [replace(i, output_format=OutputFormat(4)) for i in instructions[:6]]

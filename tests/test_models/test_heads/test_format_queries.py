@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmvisionllm.instructions import OutputFormat
+from mmvisionllm.models.heads.format_queries import FormatQueries
 from mmvisionllm.models.heads.prefix import embed_prefix
 
 CLOSE = dict(rtol=0, atol=1e-5)
@@ -51,11 +52,24 @@ def test_queries_of_a_box_beside_a_polygon_are_the_same(decoder, ask):
     assert torch.equal(queries[0, :5], rows(decoder, 2))
 
 
-def test_without_training_polygons_have_no_phase_either(small, make):
+def test_places_are_told_as_loud_as_words_from_the_start(small, make):
     decoder = small.build(small.decoder())
-    instructions = [make.instruct(8), make.instruct(24)]
-    queries, _ = decoder.format_queries(decoder.language_model, instructions)
-    assert torch.equal(queries, rows(decoder, 24).expand(2, -1, -1))
+    queries, _ = decoder.format_queries(decoder.language_model, [make.instruct(24)])
+    told = (queries[0] - rows(decoder, 24))[1:]
+    torch.testing.assert_close(told.std().item(), decoder.language_model.added.std, rtol=0.2, atol=0)
+
+
+def test_places_draw_nothing_from_the_global_generator(small):
+    cfg = small.decoder()
+    torch.manual_seed(3)
+    small.build(cfg)
+    state = torch.get_rng_state()
+    torch.manual_seed(3)
+    decoder = small.build(cfg)
+    assert torch.equal(torch.get_rng_state(), state)
+    again = FormatQueries(decoder.language_model.hidden_size, decoder.language_model.added.std)
+    assert torch.equal(again.phase, decoder.format_queries.phase)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
