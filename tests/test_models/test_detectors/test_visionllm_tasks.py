@@ -107,7 +107,7 @@ def test_a_batch_of_all_kinds_is_learnt(small, load):
     data = detector.data_preprocessor(load(*KINDS), training=True)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3)
     history = []
-    for _ in range(25):
+    for _ in range(16):
         optimizer.zero_grad()
         losses = detector(**data, mode='loss')
         sum(losses.values()).backward()
