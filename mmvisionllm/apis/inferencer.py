@@ -24,7 +24,7 @@ from mmvisionllm.instructions import (
     InstructionError,
     OutputFormat,
     load_templates,
-    parse_categories,
+    without_categories,
 )
 from mmvisionllm.models import VisionLLM
 
@@ -259,11 +259,11 @@ def infer_task(
         return 'vqa'
     if instruction is None:
         return 'detection'
-    output_format = OutputFormat.parse(instruction)
+    text = without_categories(instruction)
+    output_format = OutputFormat.parse(text)
     if output_format.num_points > 2:
         return 'segmentation'
-    names_objects = categories is not None or '<class>' in instruction
-    if names_objects or not output_format.is_text or parse_categories(instruction):
+    if categories is not None or '<class>' in text or not output_format.is_text:
         return 'detection'
     return 'captioning'  # any request without a question of its own
 

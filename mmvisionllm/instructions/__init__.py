@@ -1,7 +1,7 @@
 """Unified language instructions: vocabulary, output formats and templates (no neural nets here)."""
 
 from .formats import FormatError, OutputFormat
-from .instruction import Instruction, InstructionError, parse_categories
+from .instruction import Instruction, InstructionError, parse_categories, without_categories
 from .tasks import TASKS, Task, get_task
 from .templates import load_templates
 from .vocabulary import CoordinateCodec, Vocabulary
@@ -18,4 +18,5 @@ __all__ = [
     'get_task',
     'load_templates',
     'parse_categories',
+    'without_categories',
 ]

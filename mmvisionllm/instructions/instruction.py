@@ -90,6 +90,11 @@ def parse_categories(text: str) -> tuple[str, ...] | None:
     return check_categories(names)
 
 
+def without_categories(text: str) -> str:
+    """The text with ``<class>`` for its mapping: names are free text, which may spell a format or a placeholder."""
+    return _MAPPING.sub('<class>', text)
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One instruction, ready for the models.
@@ -163,9 +168,8 @@ class Instruction:
         wanted = spec.default_format if num_points is None else OutputFormat(num_points)
         if wanted.is_text != spec.default_format.is_text:
             raise InstructionError(f'task {task!r} cannot answer with num_points={num_points}')
-        # A mapping gives way to <class> first: a category is free text and may spell a placeholder or a format.
         written = parse_categories(text)
-        text = _MAPPING.sub('<class>', text).replace('<expression>', '<class>')
+        text = without_categories(text).replace('<expression>', '<class>')
         if text.count('<class>') > 1:
             raise InstructionError(
                 'the instruction holds more than one category mapping; leave one'

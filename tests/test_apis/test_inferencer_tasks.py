@@ -48,6 +48,9 @@ def predict(inferencer, *args, **kwargs) -> dict:
         ('Any of <class> in <image>?', TWO, None, 'detection'),
         ('Any in <image>?', TWO, None, 'detection'),
         ('Any {"star": <c0>} in <image>?', None, None, 'detection'),
+        # A name may spell a format, or something like one.
+        ('Any {"vitamin (C, natural)": <c0>} in <image>?', None, None, 'detection'),
+        ('Any {"(c, x1, y1, ..., x9, y9)": <c0>} in <image>?', None, None, 'detection'),
         ('<class> in <image> as (c, x1, y1, x2, y2)', TWO, None, 'detection'),
         ('<class> in <image> as (c, x1, y1, x2, y2)', None, None, 'detection'),
         ('<image> (c, x1, y1, x2, y2)', None, None, 'detection'),

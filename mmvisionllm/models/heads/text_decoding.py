@@ -34,11 +34,16 @@ def encode_turns(
     Returns:
         Ids ``<bos> answer <eos> question <bos> answer <eos> ...``; for each the next id inside of an answer (its
         ``<eos>`` included), -100 elsewhere.
+
+    Raises:
+        ValueError: if a turn contains a token that VisionLLM adds: texts are made of words.
     """
     ids: list[int] = []
     labels: list[int] = []
     for number, turn in enumerate(turns):
         words = tokenizer.encode(turn)
+        if any(word >= tokenizer.base_size for word in words):
+            raise ValueError(f'the text {turn[:80]!r} contains a token that VisionLLM reserves')
         if number % 2:
             ids += words
             labels += [_UNLABELLED] * len(words)
@@ -63,7 +68,8 @@ def text_loss(
         batch_turns: Per image the turns of :func:`encode_turns`.
 
     Raises:
-        ValueError: if an answer does not fit into the language model, see :func:`embed_prefix`.
+        ValueError: if an answer cannot be said, see :func:`encode_turns`, or does not fit into the language model, see
+            :func:`embed_prefix`.
     """
     model = decoder.language_model
     encoded = [encode_turns(model.tokenizer, turns) for turns in batch_turns]

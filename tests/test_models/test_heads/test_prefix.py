@@ -59,3 +59,59 @@ def test_location_tokens_that_the_model_does_not_have(model):
     other = Instruction.from_text('<class> in <range>: <image>', categories=['a'])
     with pytest.raises(ValueError, match='speaks of <p-512>, <p512>, but .* num_bins=33: give'):
         embed_prefix(model, [other], torch.randn(1, 4, 32))
+
+
+# ------------------------------------------------------------------------------------ continuations
+
+
+def test_continuations_go_on_behind_each_instruction(model):
+    image, continuations = torch.randn(2, 4, 32), ([7, 8, 9], [10] * 60)
+    plain = embed_prefix(model, INSTRUCTIONS, image)
+    longer = embed_prefix(model, INSTRUCTIONS, image, continuations)
+    assert longer.embeddings.size(1) > plain.embeddings.size(1)
+    for row, ids in enumerate(continuations):
+        before, after = (int(p.layout.valid[row].sum()) for p in (plain, longer))
+        assert after == before + len(ids) and longer.layout.valid[row, :after].all()
+        assert torch.equal(longer.embeddings[row, :before], plain.embeddings[row, :before])
+        expected = model.embed(torch.tensor(ids))
+        assert torch.equal(longer.embeddings[row, before:after], expected)
+    assert torch.equal(longer.class_positions, plain.class_positions)
+    # They count on from the text, with one position for the image.
+    positions = longer.layout.position_ids()[0, : int(longer.layout.valid[0].sum())]
+    assert positions[-3:].tolist() == [len(positions) - 6, len(positions) - 5, len(positions) - 4]
+
+
+def test_a_continuation_may_be_empty(model):
+    image = torch.randn(2, 4, 32)
+    plain = embed_prefix(model, INSTRUCTIONS, image)
+    same = embed_prefix(model, INSTRUCTIONS, image, [[], []])
+    assert torch.equal(same.embeddings, plain.embeddings)
+    assert torch.equal(same.layout.valid, plain.layout.valid)
+
+
+def test_without_an_image_its_token_stands_for_it(model):
+    prefix = embed_prefix(model, INSTRUCTIONS, None, [[5], [6, 7]])
+    for row, (instruction, own) in enumerate(zip(INSTRUCTIONS, ([5], [6, 7]))):
+        ids = model.tokenizer.encode(instruction.text, bos=True) + own
+        assert prefix.layout.valid[row].sum() == len(ids)
+        assert torch.equal(prefix.embeddings[row, : len(ids)], model.embed(torch.tensor(ids)))
+        where = prefix.layout.is_image[row].nonzero().flatten().tolist()
+        assert where == [ids.index(model.tokenizer.image_id)]
+    where = prefix.layout.is_image.nonzero()[0]
+    rows = model.vocabulary.index('<image>')
+    assert torch.equal(prefix.embeddings[tuple(where)], model.added.input[rows])
+
+
+# -------------------------------------------------------------------------------------- the length
+
+
+def test_an_instruction_that_is_too_long(small):
+    length = len(
+        small.build(small.language_model()).tokenizer.encode(INSTRUCTIONS[0].text, bos=True)
+    )
+    model = small.build(small.language_model(config__max_position_embeddings=length + 3))
+    assert embed_prefix(model, INSTRUCTIONS, torch.randn(2, 4, 32)).embeddings.size(1) == length + 3
+    message = f'{length + 4} tokens of instruction, image and answer, .* positions for {length + 3}: shorten'
+    for image, continuation in ((5, []), (4, [9])):
+        with pytest.raises(ValueError, match=message + '.*begins \'Find {"star"'):
+            embed_prefix(model, INSTRUCTIONS, torch.randn(2, image, 32), [continuation, []])

@@ -2,10 +2,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.structures import InstanceData
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
-from mmvisionllm.models.heads.set_criterion import smoothed_targets
+from mmvisionllm.models.heads.set_criterion import (
+    SetCriterion,
+    expected_bins,
+    hull,
+    smoothed_targets,
+)
 from mmvisionllm.models.structures import DecodedSet
 
 VOCABULARY = Vocabulary(33)
@@ -155,3 +161,137 @@ def test_mixed_precision_does_not_round_the_expected_box():
     with torch.autocast('cpu', torch.bfloat16):
         mixed = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
     torch.testing.assert_close(mixed, exact, rtol=0, atol=1e-5)
+
+
+# ------------------------------------------------------------------- polygons, and beside them boxes
+
+ALL_LOSSES = dict(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
+OCTAGONS = LOCATIONS[:, :, None] + 0.25 * torch.tensor(  # on whole bins
+    [[0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1]]
+)
+
+
+def answers(num_points, mask=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(2, 2, num_points, 2, 33, generator=generator)
+    classes = torch.randn(2, 2, 4, generator=generator)
+    return DecodedSet(classes, points, LOCATIONS, every_point(num_points) if mask is None else mask)
+
+
+def test_hull_of_a_polygon_is_around_its_own_points_alone():
+    points = torch.tensor([[0.1, 0.5], [0.6, 0.2], [0.3, 0.9], [7.0, -7.0]]).expand(2, 3, -1, -1)
+    mask = torch.tensor([[True, True, True, False], [True, True, True, True]])
+    own, whole = hull(points, mask)
+    torch.testing.assert_close(own, torch.tensor([0.1, 0.2, 0.6, 0.9]).expand(3, -1))
+    torch.testing.assert_close(whole, torch.tensor([0.1, -7.0, 7.0, 0.9]).expand(3, -1))
+
+
+def test_hull_of_a_box_keeps_the_order_of_its_corners():
+    points = torch.tensor([[[[0.6, 0.5], [0.1, 0.9], [0.3, 0.3]]]])
+    box = hull(points, torch.tensor([[True, True, False]]))
+    assert torch.equal(box, torch.tensor([[[0.6, 0.5, 0.1, 0.9]]]))
+
+
+def test_gradient_of_a_hull_is_finite_and_stays_with_its_own_points():
+    points = torch.rand(1, 2, 4, 2, requires_grad=True)
+    hull(points, torch.tensor([[True, True, True, False]])).square().sum().backward()
+    assert torch.isfinite(points.grad).all() and points.grad[:, :, :3].abs().sum() > 0
+    assert not points.grad[:, :, 3].any()
+
+
+def test_right_polygons_cost_nothing():
+    criterion = build(**ALL_LOSSES)
+    losses = criterion.set_losses(perfect(CLASSES, OCTAGONS, LOCATIONS), CLASSES, OCTAGONS, PRESENT)
+    assert all(value.abs() < 1e-4 for value in losses.values())
+
+
+def test_boxes_cost_the_sum_over_their_four_coordinates():
+    """As everywhere in mmdet, so that weights mean what they mean there."""
+    decoded = answers(2)
+    losses = build(**ALL_LOSSES).set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    expected = VOCABULARY.codec.decode(expected_bins(decoded.point_logits)) + LOCATIONS[:, :, None]
+    asked = CLASSES >= 0
+    boxes, targets = (x[asked].flatten(1) for x in (expected, CORNERS))
+    torch.testing.assert_close(losses['loss_dec_bbox'], (boxes - targets).abs().sum() / 3)
+    giou = MODELS.build(dict(type='GIoULoss'))(boxes, targets)
+    torch.testing.assert_close(losses['loss_dec_iou'], giou)
+
+
+@pytest.mark.parametrize('sigma', [0.0, 1.0])
+def test_an_object_of_more_points_weighs_no_more(sigma):
+    """Each point twice makes the same losses."""
+    criterion, decoded = build(location_sigma=sigma, **ALL_LOSSES), answers(4)
+    polygons = OCTAGONS[:, :, ::2]
+    once = criterion.set_losses(decoded, CLASSES, polygons, PRESENT)
+    doubled = decoded.point_logits.repeat_interleave(2, 2)
+    decoded = DecodedSet(decoded.class_logits, doubled, LOCATIONS, every_point(8))
+    twice = criterion.set_losses(decoded, CLASSES, polygons.repeat_interleave(2, 2), PRESENT)
+    torch.testing.assert_close(twice, once)
+
+
+def test_losses_of_a_polygon_are_means_over_its_points():
+    decoded = answers(8)
+    losses = build(**ALL_LOSSES).set_losses(decoded, CLASSES, OCTAGONS, PRESENT)
+    logits, asked = decoded.point_logits, CLASSES >= 0
+    bins = VOCABULARY.codec.encode(OCTAGONS - LOCATIONS[:, :, None]).long()
+    entropy = -logits.log_softmax(-1).gather(-1, bins[..., None])[..., 0]
+    torch.testing.assert_close(losses['loss_dec_loc'], entropy[asked].mean())
+    expected = VOCABULARY.codec.decode(expected_bins(logits)) + LOCATIONS[:, :, None]
+    distance = (expected - OCTAGONS).abs()[asked].sum(-1).mean(-1)
+    torch.testing.assert_close(losses['loss_dec_bbox'], 2 * distance.mean())
+
+
+def test_points_beyond_an_images_own_do_not_count():
+    """A box beside a polygon, and a triangle beside an octagon: what is answered beyond has no say."""
+    criterion = build(**ALL_LOSSES)
+    mask = torch.arange(8) < torch.tensor([[2], [8]])
+    points = OCTAGONS.clone()
+    decoded = answers(8, mask)
+    decoded.point_logits.requires_grad_()
+    before = criterion.set_losses(decoded, CLASSES, points, PRESENT)
+    (grad,) = torch.autograd.grad(sum(before.values()), decoded.point_logits)
+    assert torch.isfinite(grad).all() and not grad[0, :, 2:].any() and grad[0, :, :2].any()
+    points[0, :, 2:] = 99.0
+    with torch.no_grad():
+        decoded.point_logits[0, :, 2:] *= 50
+    torch.testing.assert_close(criterion.set_losses(decoded, CLASSES, points, PRESENT), before)
+
+
+def test_a_mixed_batch_is_the_mean_over_the_objects_of_its_images():
+    criterion = build(location_sigma=1.0, **ALL_LOSSES)
+    mask = torch.arange(8) < torch.tensor([[2], [8]])
+    points = OCTAGONS.clone()
+    points[0, :, :2], points[0, :, 2:] = CORNERS[0], 0.0
+    decoded = answers(8, mask)
+    together = criterion.set_losses(decoded, CLASSES, points, PRESENT)
+    alone = []
+    for i, number in enumerate((2, 8)):
+        one = DecodedSet(
+            decoded.class_logits[i : i + 1],
+            decoded.point_logits[i : i + 1, :, :number],
+            LOCATIONS[i : i + 1],
+            every_point(number, 1),
+        )
+        own = (CLASSES[i : i + 1], points[i : i + 1, :, :number], PRESENT[i : i + 1])
+        alone.append(criterion.set_losses(one, *own))
+    box, polygon = alone
+    # Three objects have a place, two of the first image and one of the second; all four have a class.
+    for key in ('loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou'):
+        torch.testing.assert_close(together[key], (2 * box[key] + polygon[key]) / 3)
+    key = 'loss_dec_cls'
+    torch.testing.assert_close(together[key], (box[key] + polygon[key]) / 2)
+
+
+@pytest.mark.parametrize(
+    ('points', 'found'), [(None, 'boxes alone'), (torch.zeros(1, 4, 2), '4')], ids=['none', 'four']
+)
+def test_ground_truth_without_the_points_that_are_asked_for(points, found):
+    objects = InstanceData(bboxes=torch.rand(1, 4), labels=torch.zeros(1, dtype=torch.long))
+    assert SetCriterion._target_points(objects, 2).shape == (1, 2, 2)
+    if points is not None:
+        objects.points = points
+    message = (
+        f'asks for 8 points per object, but the ground truth has {found}: load masks .*with_mask'
+    )
+    with pytest.raises(ValueError, match=message):
+        SetCriterion._target_points(objects, 8)

@@ -150,3 +150,11 @@ def test_an_answer_that_is_too_long(small, make):
     text_loss(decoder, *arguments, [['a star']])
     with pytest.raises(ValueError, match='positions for 40: .* begins .<image> What is it'):
         text_loss(decoder, *arguments, [[' '.join(ANSWERS * 3)]])
+
+
+@pytest.mark.parametrize('text', ['a <c0>', 'see <image>', '<p3> to the left', 'a <none>'])
+def test_a_turn_with_a_token_of_ours(llama, make, text):
+    arguments = (make.image_tokens(1), [make.question()])
+    for turns in ([text], ['a star', text, 'a heart']):
+        with pytest.raises(ValueError, match=f"'{text}' contains a token that VisionLLM reserves"):
+            text_loss(llama, *arguments, [turns])

@@ -1,5 +1,9 @@
 """What ``text_decoding`` answers; how it learns to is in ``test_text_decoding``."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -62,6 +66,19 @@ def test_generation_is_greedy_decoding_step_by_step(decoder, make, questions):
     for i in range(3):
         alone = generate_texts(decoder, tokens.select([i]), questions[i : i + 1], **options)
         assert alone == expected[i : i + 1]
+
+
+def test_a_tokenizer_without_a_beginning_starts_at_an_end(small, make, questions, tmp_path):
+    source = Path(small.tokenizer)
+    shutil.copy(source / 'tokenizer.json', tmp_path)
+    config = json.loads((source / 'tokenizer_config.json').read_text())
+    del config['bos_token']
+    (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
+    decoder = build(small, make, tokenizer=str(tmp_path))
+    tokenizer, tokens = decoder.language_model.tokenizer, make.image_tokens(3)
+    assert tokenizer.start_id == tokenizer.eos_id
+    found = generate_texts(decoder, tokens, questions, max_new_tokens=8, do_sample=False)
+    assert found == step_by_step(decoder, tokens, questions, 8) and all(found)
 
 
 def test_words_that_the_tokenizer_does_not_have_are_not_said(small, make, questions):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,46 @@ def test_fewer_bins_fewer_tokens():
     small, large = (InstructionTokenizer(str(SCENES), Vocabulary(n)) for n in (257, 1025))
     assert len(large) - len(small) == 768
     assert len(small.encode('<p128>')) == 1 < len(small.encode('<p129>'))
+
+
+# ------------------------------------------------------------------------------------------ answers
+
+
+def without(folder: Path, *tokens: str) -> str:
+    """The scenes' tokenizer without some of its special tokens."""
+    shutil.copy(SCENES / 'tokenizer.json', folder)
+    config = json.loads((SCENES / 'tokenizer_config.json').read_text())
+    for token in tokens:
+        del config[token]
+    (folder / 'tokenizer_config.json').write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_an_answer_is_read_up_to_its_end(tokenizer):
+    ids, end = tokenizer.encode('a cat, and more'), tokenizer.eos_id
+    for answer in (ids, [*ids, end], [*ids, end, *ids, end], [tokenizer.start_id, *ids, end]):
+        assert tokenizer.decode_words(answer) == 'a cat, and more'
+    assert tokenizer.decode_words([end, *ids]) == '' == tokenizer.decode_words([])
+
+
+def test_an_answer_has_no_space_around_it(tokenizer):
+    ids = tokenizer.encode('  a cat ')
+    assert tokenizer.decode_words([*ids, tokenizer.eos_id]) == 'a cat'
+
+
+def test_an_answer_starts_at_the_beginning_of_sequence(tokenizer):
+    assert tokenizer.start_id == tokenizer.bos_id != tokenizer.eos_id
+
+
+def test_without_a_beginning_an_answer_starts_at_an_end(tmp_path):
+    """As in Qwen, which marks the end of a text alone."""
+    tokenizer = InstructionTokenizer(without(tmp_path, 'bos_token'), Vocabulary(33))
+    assert tokenizer.bos_id is None
+    assert tokenizer.start_id == tokenizer.eos_id == tokenizer.hf.eos_token_id
+    assert tokenizer.encode('a cat', bos=True) == tokenizer.encode('a cat')
+
+
+def test_tokenizer_without_an_end(tmp_path):
+    folder = without(tmp_path, 'eos_token')
+    with pytest.raises(ValueError, match=f'tokenizer {folder!r} has no end-of-sequence token'):
+        InstructionTokenizer(folder, Vocabulary(33))
