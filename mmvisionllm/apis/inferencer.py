@@ -61,7 +61,7 @@ class VisionLLMInferencer(DetInferencer):
         ValueError: if the checkpoint lacks trained weights of the model, or has them in other shapes.
     """
 
-    preprocess_kwargs: set = {'instruction'}
+    preprocess_kwargs: set = {'instruction', 'asked'}
 
     def __call__(
         self,
@@ -110,6 +110,7 @@ class VisionLLMInferencer(DetInferencer):
             batch_size=batch_size,
             return_vis=return_vis,
             instruction=self.make_instruction(instruction, categories, task, question),
+            asked=categories[0] if task == 'grounding' and categories else question,
             **kwargs,
         )
 
@@ -145,13 +146,16 @@ class VisionLLMInferencer(DetInferencer):
         inputs: list,
         batch_size: int = 1,
         instruction: Instruction | None = None,
+        asked: str | None = None,
         **kwargs: Any,
     ) -> Iterator[tuple]:
-        """mmdet's batches, every sample with the call's instruction."""
+        """mmdet's batches, every sample with the call's instruction, and the expression or question to draw."""
         for images, data in super().preprocess(inputs, batch_size, **kwargs):
             if instruction is not None:
                 for sample in data['data_samples']:
                     sample.instruction = instruction
+                    if asked is not None:
+                        sample.set_metainfo(dict(question=asked))
             yield images, data
 
     def visualize(
