@@ -147,6 +147,14 @@ def test_captions_that_were_learnt_follow_the_image(learnt, make):
     assert learnt.generate(tokens.select([1]), instructions[:1]) == [CAPTIONS[1]]
 
 
+def test_the_end_of_an_answer_is_the_tokenizers(learnt, make, monkeypatch):
+    """Some models come with ends of their own, such as that of a turn in a chat."""
+    (_, word, *_) = learnt.language_model.tokenizer.encode(CAPTIONS[1])
+    monkeypatch.setattr(learnt.language_model.lm.generation_config, 'eos_token_id', word)
+    tokens = make.image_tokens().select([1])
+    assert learnt.generate(tokens, [make.question()]) == [CAPTIONS[1]]
+
+
 @pytest.mark.parametrize('number', [1, 5])
 def test_most_words_of_an_answer(learnt, make, number):
     tokenizer = learnt.language_model.tokenizer
