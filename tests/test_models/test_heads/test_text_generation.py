@@ -125,6 +125,13 @@ def test_answers_are_48_words_at_most_and_greedy_by_default(small):
     assert changed.generation == dict(max_new_tokens=5, do_sample=False)
 
 
+def test_an_image_is_answered_by_one_text(small):
+    """Of several, some would be taken for those of the batch's other images."""
+    generation = dict(num_beams=3, num_return_sequences=2)
+    with pytest.raises(ValueError, match='one text: leave num_return_sequences out'):
+        small.build(small.decoder(generation=generation))
+
+
 @pytest.fixture(scope='module')
 def learnt(small, make):
     """A decoder that has learnt two captions for two images by heart."""
