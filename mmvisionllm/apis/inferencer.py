@@ -247,8 +247,9 @@ class VisionLLMInferencer(DetInferencer):
         entries = {entry['Name']: entry for entry in self._get_models_from_metafile(root)}
         name = model.removesuffix('.py')
         # mim finds any config of the package by its basename, and so do we.
-        for path in Path(root, 'configs').rglob(f'{name}.py'):
-            return Config.fromfile(path), entries.get(name, {}).get('Weights')
+        for path in Path(root, 'configs').rglob('*.py'):
+            if path.stem == name:
+                return Config.fromfile(path), entries.get(name, {}).get('Weights')
         if name not in entries:
             known = ', '.join(sorted(entries))
             raise FileNotFoundError(

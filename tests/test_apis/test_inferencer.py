@@ -256,6 +256,15 @@ def test_models_by_name(scenes):
         VisionLLMInferencer('visionllm_huge')
 
 
+@pytest.mark.parametrize(
+    'path',
+    ['/nowhere/visionllm_tiny_scenes.py', 'nowhere/visionllm_tiny_scenes.py', 'visionllm_*', ''],
+)
+def test_files_that_are_not_there(path):
+    with pytest.raises(FileNotFoundError, match='is neither a config file nor a model'):
+        VisionLLMInferencer(path, device='cpu')
+
+
 def test_models_that_are_no_visionllm(config):
     pretraining = str(Path(config).with_name('llm_tiny_scenes_pretrain.py'))
     with pytest.raises(TypeError, match='got LanguagePretraining'):

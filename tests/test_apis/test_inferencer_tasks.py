@@ -7,11 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 from pycocotools import mask as coco_mask
 
 from mmvisionllm.apis import VisionLLMInferencer
 from mmvisionllm.apis.inferencer import infer_task
 from mmvisionllm.instructions import FormatError, Instruction, InstructionError, load_templates
+from mmvisionllm.visualization.visualizer import write_below
 
 TWO = ['red star', 'heart']
 OUTLINE = 'Outline <class> in <image> by (c, x1, y1, ..., x14, y14)'
@@ -162,6 +164,45 @@ def test_test_set_of_several_data_sets(stage2, inferencer, image):
         'VisionLLMVisualizer',
         'DetLocalVisualizer',
     ]
+
+
+def test_test_sets_within_test_sets(config, weights, image):
+    cfg = Config.fromfile(Path(config).with_name('visionllm_tiny_scenes_stage2.py'))
+    inner = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, inner])
+    made = VisionLLMInferencer(cfg, weights, device='cpu', show_progress=False)
+    assert made.visualizer.dataset_meta['classes'] == tuple(cfg.categories)
+    assert 'label_names' in predict(made, image, categories=TWO)
+
+
+@pytest.fixture
+def by_rule(stage2):
+    """``stage2``, with formats read by rule: what random weights read is anything."""
+    head = stage2.model.bbox_head
+    parser, head.format_parser = head.format_parser, None
+    yield stage2
+    head.format_parser = parser
+
+
+def test_what_was_asked_is_written_below_the_picture(by_rule, image):
+    """An expression or a question, of its own call alone."""
+    expression, ink = 'the star on the left', (90, 90, 90)
+    calls = (
+        dict(task='grounding', categories=[expression]),
+        dict(categories=[expression]),
+        dict(question=QUESTION),
+        dict(task='captioning'),
+    )
+    made = [by_rule(image, **call) for call in calls]
+    answers = [(m['predictions'][0].get('text'), (0, 0, 0)) for m in made]
+    lines = ([(expression, ink)], [], [(QUESTION, ink), answers[2]], [answers[3]])
+    for result, words in zip(made, lines):
+        (picture,) = result['visualization']
+        if not words:
+            assert picture.shape == (128, 128, 3)
+            continue
+        paper = write_below(np.zeros((128, 128, 3), np.uint8), words)
+        np.testing.assert_array_equal(picture[128:], paper[128:])
 
 
 def test_answers_are_written_below_the_picture(stage2, image, tmp_path):

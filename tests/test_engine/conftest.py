@@ -16,8 +16,15 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.utils import allow_mmengine_checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))  # processes of trainings import small_training by its name
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _readable_checkpoints():
+    """As the tools do; OpenMMLab's mmengine cannot resume without it."""
+    allow_mmengine_checkpoints()
 
 
 @pytest.fixture(scope='session')

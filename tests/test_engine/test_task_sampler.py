@@ -93,6 +93,19 @@ def test_the_weights_of_others_do_not_change_a_data_sets_order(dataset):
     assert orders[0] == orders[1]
 
 
+def orders(seed):
+    """In what order two data sets of one size are gone through first; positions in each of them."""
+    sampler = TaskSampler(make((12, 12)), [1, 1], batch_size=2, seed=seed)
+    drawn = [index for batch in batches(sampler, 60) for index in batch]
+    return [i for i in drawn if i < 12][:12], [i - 12 for i in drawn if i >= 12][:12]
+
+
+def test_every_data_set_and_every_seed_has_an_order_of_its_own():
+    found = [tuple(order) for seed in (0, 1) for order in orders(seed)]
+    assert all(sorted(order) == list(range(12)) for order in found)
+    assert len(set(found)) == 4
+
+
 def test_reproducible(dataset):
     first, again, other = (TaskSampler(dataset, [1, 1, 1], 2, seed=seed) for seed in (3, 3, 4))
     wanted = list(islice(first, 50))

@@ -54,7 +54,7 @@ class OpenEndedDecoder(BaseModule):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
-        ValueError: for an unknown ``class_logits`` or ``decode_mode``.
+        ValueError: for an unknown ``class_logits`` or ``decode_mode``, or several texts per image in ``generation``.
     """
 
     def __init__(
@@ -108,6 +108,10 @@ class OpenEndedDecoder(BaseModule):
         self.max_per_img = max_per_img
         self.text_weight = text_weight
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
+        if self.generation.get('num_return_sequences', 1) != 1:
+            raise ValueError(
+                'an image is answered by one text: leave num_return_sequences out of generation'
+            )
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
         self.format_queries = FormatQueries(
             self.language_model.hidden_size, self.language_model.added.std

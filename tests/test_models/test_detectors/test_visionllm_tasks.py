@@ -102,6 +102,42 @@ def test_losses_of_a_mixed_batch_are_those_of_its_kinds(detector, load):
     torch.testing.assert_close(sets | text, together, rtol=1e-3, atol=1e-4)
 
 
+@pytest.fixture
+def loud(small):
+    """Large weights in the language model: answers depend on the image tokens well above rounding."""
+    detector = small.build(small.detector(bbox_head__generation=dict(max_new_tokens=12))).eval()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in detector.named_parameters():
+            if name.startswith('bbox_head.language_model.lm.') and parameter.dim() > 1:
+                parameter.normal_(std=0.5, generator=generator)
+    return detector
+
+
+def test_each_text_is_learnt_from_its_own_image(loud, load):
+    """The loss of a batch is the mean over all words, each image's own behind its tokens."""
+    batch = load('captioning', 'detection', 'captioning')
+    first, _, second = batch['data_samples']
+    first.gt_turns, second.gt_turns = ['a star'], ['two hearts beside a large plus sign']
+    second.instruction = Instruction.from_text('Describe <image>', task='captioning', num_bins=33)
+    with torch.no_grad():
+        together = run(loud, batch, 'loss')['loss_dec_text']
+        alone = [run(loud, part(batch, i), 'loss')['loss_dec_text'] for i in (0, 2)]
+    tokenizer = loud.bbox_head.language_model.tokenizer
+    numbers = [len(tokenizer.encode(sample.gt_turns[0])) + 1 for sample in (first, second)]
+    expected = sum(n * loss for n, loss in zip(numbers, alone)) / sum(numbers)
+    assert abs(alone[0] - alone[1]) > 0.1
+    torch.testing.assert_close(together, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_each_text_is_of_its_own_image(loud, load):
+    batch = load('captioning', 'detection', 'captioning')
+    alone = [run(loud, part(batch, i), 'predict')[0].pred_caption for i in (0, 2)]
+    first, detection, second = run(loud, batch, 'predict')
+    assert [first.pred_caption, second.pred_caption] == alone and alone[0] != alone[1]
+    assert 'pred_text' not in detection
+
+
 def test_a_batch_of_all_kinds_is_learnt(small, load):
     detector = small.build(small.detector()).train()
     data = detector.data_preprocessor(load(*KINDS), training=True)

@@ -88,6 +88,15 @@ def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
     assert torch.equal(queries[:, 0], rows(decoder, 24)[:1].expand(2, -1))
 
 
+def test_the_longest_wave_goes_around_once(decoder, make):
+    """With that one alone, what is told of a point is the opposite of what is told of the one across."""
+    model = decoder.language_model
+    queries, _ = FormatQueries(32, 0.1, num_harmonics=1)(model, [make.instruct(8)])
+    told = (queries[0] - rows(decoder, 8))[1::2]
+    assert told.norm(dim=1).min() > 0.1
+    torch.testing.assert_close(told[:4], -told[4:], **CLOSE)
+
+
 def test_all_points_of_the_longest_outline_are_told_apart(ask):
     queries, _ = ask(64)
     distance = torch.cdist(queries[0], queries[0]) + 9 * torch.eye(129)

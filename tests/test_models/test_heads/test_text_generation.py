@@ -125,6 +125,13 @@ def test_answers_are_48_words_at_most_and_greedy_by_default(small):
     assert changed.generation == dict(max_new_tokens=5, do_sample=False)
 
 
+def test_an_image_is_answered_by_one_text(small):
+    """Of several, some would be taken for those of the batch's other images."""
+    generation = dict(num_beams=3, num_return_sequences=2)
+    with pytest.raises(ValueError, match='one text: leave num_return_sequences out'):
+        small.build(small.decoder(generation=generation))
+
+
 @pytest.fixture(scope='module')
 def learnt(small, make):
     """A decoder that has learnt two captions for two images by heart."""
@@ -145,6 +152,14 @@ def test_captions_that_were_learnt_follow_the_image(learnt, make):
     assert learnt.generate(tokens, instructions) == list(CAPTIONS)
     assert learnt.generate(tokens.select([1, 0]), instructions) == list(CAPTIONS[::-1])
     assert learnt.generate(tokens.select([1]), instructions[:1]) == [CAPTIONS[1]]
+
+
+def test_the_end_of_an_answer_is_the_tokenizers(learnt, make, monkeypatch):
+    """Some models come with ends of their own, such as that of a turn in a chat."""
+    (_, word, *_) = learnt.language_model.tokenizer.encode(CAPTIONS[1])
+    monkeypatch.setattr(learnt.language_model.lm.generation_config, 'eos_token_id', word)
+    tokens = make.image_tokens().select([1])
+    assert learnt.generate(tokens, [make.question()]) == [CAPTIONS[1]]
 
 
 @pytest.mark.parametrize('number', [1, 5])
