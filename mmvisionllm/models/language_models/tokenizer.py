@@ -40,6 +40,9 @@ def keep_added_tokens_glued(hf: PreTrainedTokenizerBase) -> None:
     if backend is None:
         return
     pre = backend.pre_tokenizer
+    # transformers 5.24 wraps it.
+    if isinstance(pre, pre_tokenizers.Sequence) and len(list(pre)) == 1:
+        pre = list(pre)[0]
     if isinstance(pre, pre_tokenizers.Metaspace) and pre.prepend_scheme == 'always':
         pre.prepend_scheme = 'first'
         backend.pre_tokenizer = pre
