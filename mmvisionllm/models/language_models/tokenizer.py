@@ -40,15 +40,17 @@ def keep_added_tokens_glued(hf: PreTrainedTokenizerBase) -> None:
     if backend is None:
         return
     pre = backend.pre_tokenizer
-    # transformers 5.24 wraps it.
+    steps = backend.normalizer
+    steps = list(steps) if isinstance(steps, normalizers.Sequence) else []
+    # transformers 5.24 wraps it, and doubles a space at the beginning of a text, which every added token starts anew.
     if isinstance(pre, pre_tokenizers.Sequence) and len(list(pre)) == 1:
         pre = list(pre)[0]
+        if [type(s) for s in steps] == [normalizers.Replace, normalizers.Replace]:
+            backend.normalizer = steps[0]
     if isinstance(pre, pre_tokenizers.Metaspace) and pre.prepend_scheme == 'always':
         pre.prepend_scheme = 'first'
         backend.pre_tokenizer = pre
     # The same in the older spelling: no pre-tokenizer, and a normalizer that prepends and replaces.
-    steps = backend.normalizer
-    steps = list(steps) if isinstance(steps, normalizers.Sequence) else []
     if pre is None and [type(s) for s in steps] == [normalizers.Prepend, normalizers.Replace]:
         backend.normalizer = None
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
