@@ -1,4 +1,4 @@
-max_iters = 1500  # eight minutes on two cores
+max_iters = 1500  # nine to eleven minutes on two cores
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
