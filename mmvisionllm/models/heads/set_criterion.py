@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmdet.registry import MODELS
 from mmdet.utils import OptConfigType
-from mmvisionllm.instructions import Instruction, Vocabulary, get_task
+from mmvisionllm.instructions import Instruction, Vocabulary
 
 from ..structures import DecodedSet, ImageTokens
 
@@ -79,9 +79,6 @@ class SetCriterion(BaseModule):
         location_sigma: Width in bins of the location targets; 0 for the paper's one-hot targets.
         loss_bbox: mmdet loss on the expected corners, normalised; None to leave it out, as the paper does.
         loss_iou: mmdet IoU loss on the expected corners, normalised; None to leave it out, as the paper does.
-        bg_cls_weight: Weight of a token that is matched to nothing, which ``<none>`` answers, in tasks whose ground truth
-            is complete: an expression means one object, so that the language model learns from all the others which
-            one. In a detector's sets, unmatched tokens are mostly duplicates, which the objectness tells apart.
     """
 
     def __init__(
@@ -92,11 +89,9 @@ class SetCriterion(BaseModule):
         location_sigma: float = 0.0,
         loss_bbox: OptConfigType = None,
         loss_iou: OptConfigType = None,
-        bg_cls_weight: float = 0.1,
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
-        self.bg_cls_weight = bg_cls_weight
         self.class_weight = class_weight
         self.location_weight = location_weight
         self.location_sigma = location_sigma
@@ -114,29 +109,19 @@ class SetCriterion(BaseModule):
     ) -> dict[str, Tensor]:
         """See :meth:`OpenEndedDecoder.loss`."""
         device = tokens.embeddings.device
-        # Only matched tokens are answered for, or all, if the rest has a weight; images with fewer of them are padded with
-        # token 0 at weight 0.
-        num_tokens = tokens.embeddings.size(1)
-        complete = [
-            bool(self.bg_cls_weight) and '<expression>' in get_task(i.task).placeholders
-            for i in instructions
-        ]
-        most = max(1, *(num_tokens if c else len(m[0]) for c, m in zip(complete, matches)))
+        # Only matched tokens are answered for; images with fewer of them are padded with token 0 at weight 0.
+        most = max(1, *(len(index) for index, _ in matches))
         indices = torch.zeros(len(matches), most, dtype=torch.long, device=device)
         classes = torch.full_like(indices, -1)
         numbers = [instruction.output_format.num_points for instruction in instructions]
         points = tokens.locations.new_zeros(*indices.shape, max(numbers), 2)
-        weights = torch.zeros_like(indices, dtype=torch.float32)
+        present = torch.zeros_like(indices, dtype=torch.bool)
         for i, (index, gt_index) in enumerate(matches):
             n = len(index)
             gt, instruction = batch_gt_instances[i], instructions[i]
             height, width = batch_img_metas[i]['img_shape'][:2]
             order = {label: c for c, label in enumerate(instruction.label_ids)}
-            indices[i, :n], weights[i, :n] = index, 1.0
-            if complete[i]:
-                rest = torch.ones(num_tokens, dtype=torch.bool, device=device)
-                rest[index] = False
-                indices[i, n:], weights[i, n:] = rest.nonzero().flatten(), self.bg_cls_weight
+            indices[i, :n], present[i, :n] = index, True
             labels = gt.labels[gt_index].tolist()
             classes[i, :n] = torch.tensor([order.get(x, -1) for x in labels], device=device)
             target = self._target_points(gt, numbers[i])[gt_index]
@@ -144,10 +129,10 @@ class SetCriterion(BaseModule):
         # Words are rehearsed beside boxes alone: beside polygons, each would cost as many queries as they.
         if decoder.rehearsal is None or max(numbers) > 2:
             decoded = decoder(tokens, instructions, indices)
-            return self.set_losses(decoded, classes, points, weights, decoder.detach_location)
+            return self.set_losses(decoded, classes, points, present, decoder.detach_location)
         words, word_classes = decoder.rehearsal(decoder.language_model, instructions)
         decoded, rehearsed = decoder(tokens, instructions, indices, words).split(most)
-        losses = self.set_losses(decoded, classes, points, weights, decoder.detach_location)
+        losses = self.set_losses(decoded, classes, points, present, decoder.detach_location)
         loss = self.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
         losses['loss_rehearsal'] = loss['loss_dec_cls'] * decoder.rehearsal.loss_weight
         return losses
@@ -171,7 +156,7 @@ class SetCriterion(BaseModule):
         decoded: DecodedSet,
         classes: Tensor,
         points: Tensor,
-        weights: Tensor,
+        present: Tensor,
         detach_location: bool = True,
     ) -> dict[str, Tensor]:
         """Losses of decoded objects against their matched ground truth.
@@ -180,23 +165,23 @@ class SetCriterion(BaseModule):
             decoded: Answers for P objects per image.
             classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for.
             points: (B, P, N, 2) corners of boxes or points of polygons, normalised.
-            weights: (B, P) weights of the objects' classes; 0 (or False) for padding.
+            present: (B, P) bool, False for padding.
             detach_location: Keep box losses from moving the token's location.
         """
-        losses = self.class_loss(decoded, classes, weights)
-        asked = (weights > 0) & (classes >= 0)
+        losses = self.class_loss(decoded, classes, present)
+        asked = present & (classes >= 0)
         losses.update(self._location_losses(decoded, points, asked, detach_location))
         return losses
 
     def class_loss(
-        self, decoded: DecodedSet, classes: Tensor, weights: Tensor
+        self, decoded: DecodedSet, classes: Tensor, present: Tensor
     ) -> dict[str, Tensor]:
         """Cross-entropy on class tokens; arguments as in :meth:`set_losses`."""
         logits = decoded.class_logits
         # Objects outside the category set are answered by the last column, <none>.
         targets = torch.where(classes >= 0, classes, logits.size(-1) - 1)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction='none')
-        loss = (loss * weights.flatten()).sum() / mean_over_ranks(weights.sum())
+        loss = (loss * present.flatten()).sum() / mean_over_ranks(present.sum())
         return dict(loss_dec_cls=loss * self.class_weight)
 
     def _location_losses(

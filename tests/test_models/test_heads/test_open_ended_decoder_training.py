@@ -81,43 +81,6 @@ def test_objects_that_are_not_asked_for_go_to_none(small, make):
     ).all()  # and so the scores of what was asked for are a tenth of the objectness at most
 
 
-def test_an_expression_means_one_object_and_no_other(small, make):
-    """What an expression's token is matched to is complete: the other tokens learn that it is none of them."""
-    expressions = [
-        make.instruct(categories=[name], text='Find <expression> as <format> in <image>', task='grounding')
-        for name in ('heart', 'star')
-    ]
-    objects = [InstanceData(bboxes=gt.bboxes[:1], labels=gt.labels[:1] * 0 + label) for gt, label in zip(GROUND_TRUTH, (40, 30))]
-    matches = [(index[:1], gt_index[:1] * 0) for index, gt_index in MATCHES]
-    tokens = make.image_tokens()
-    shares = {}
-    for weight in (0.0, 0.1):
-        decoder = small.build(small.decoder(loss=dict(bg_cls_weight=weight))).train()
-        optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, weight_decay=0)
-        for _ in range(60):
-            optimizer.zero_grad()
-            losses = decoder.loss(tokens, expressions, objects, [matches], [META] * 2)
-            sum(losses.values()).backward()
-            optimizer.step()
-        assert losses['loss_dec_cls'] < 0.05
-        shares[weight] = decoder.eval()(tokens, expressions).class_logits.softmax(-1)[..., 0]
-    referred = torch.zeros(2, 6, dtype=torch.bool)
-    referred[[0, 1], [4, 0]] = True
-    assert (shares[0.1][referred] > 0.9).all() and (shares[0.1][~referred] < 0.2).all()
-    assert (shares[0.0] > 0.8).all()  # nobody told them
-
-
-def test_tokens_without_an_object_are_not_asked_in_detection(small, make):
-    """Most of them are duplicates of an object that is there."""
-    losses = []
-    for weight in (0.0, 0.1):
-        torch.manual_seed(0)
-        decoder = small.build(small.decoder(loss=dict(bg_cls_weight=weight)))
-        instructions = [make.instruct(), make.instruct()]
-        losses.append(decoder.loss(make.image_tokens(), instructions, GROUND_TRUTH, [MATCHES], [META] * 2))
-    assert losses[0] == losses[1]
-
-
 def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small, make):
     plain = small.build(small.decoder())
     aligned = small.build(small.decoder(align_weight=1.0))
