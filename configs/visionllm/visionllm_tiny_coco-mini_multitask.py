@@ -21,7 +21,7 @@ grounding = dict(
     type='RefExpDataset',
     data_root=data_root,
     ann_file='annotations/refexp_val2017.json',
-    size_file='annotations/instances_val2017.json',
+    instances_file='annotations/instances_val2017.json',
     data_prefix=dict(img='val2017/'),
     pipeline=[
         load,

@@ -13,6 +13,7 @@ max_iters = 2400
 model = dict(
     backbone=dict(frozen_stages=4, norm_cfg=dict(requires_grad=False), norm_eval=True),
     bbox_head=dict(
+        token_grad=1.0,  # the outline of an object and its colour must get into its token
         text_weight=10.0,  # loss_weight of stage 1 is 0.1: texts shall count in full
         format_parser=dict(loss_weight=10.0),
         generation=dict(max_new_tokens=32)))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mmdet.datasets import MDETRStyleRefCocoDataset
+from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import DATASETS
 
 from .checked_records import (
@@ -17,12 +20,17 @@ from .checked_records import (
     field,
 )
 
-_NOUN = 'expressions'
+_NOUN, _OBJECTS = 'expressions', 'objects of instances_file'
 
 
-def _instances(boxes: list[list[float]]) -> list[dict]:
-    # The expression is the only category of its instruction: label 0.
-    return [dict(bbox=box, bbox_label=0, ignore_flag=0) for box in boxes]
+# The expression is the only category of its instruction. Objects that it does not mean are outside of the category set.
+_MEANT, _NOT_MEANT = 0, 1
+# From this IoU with the box of an expression on, an object is the one that it means.
+_SAME = 0.9
+
+
+def _instances(boxes: list[list[float]], label: int = _MEANT) -> list[dict]:
+    return [dict(bbox=box, bbox_label=label, ignore_flag=0) for box in boxes]
 
 
 def read_box(record: Any, size: Size | None = None) -> list[float] | None:
@@ -43,6 +51,15 @@ def _read_size(image: Any) -> tuple[int | str, Size]:
     return image_id, (width, height)
 
 
+def _read_object(annotation: Any) -> tuple[int | str, list[float]] | None:
+    """Image and box (x1, y1, x2, y2) of a COCO annotation; None of a crowd, which is no object."""
+    if isinstance(annotation, dict) and annotation.get('iscrowd'):
+        return None
+    x, y, width, height = field(annotation, 'bbox', list, _OBJECTS)
+    box = check_box([x, y, x + width, y + height], _OBJECTS)
+    return field(annotation, 'image_id', (int, str), _OBJECTS), box
+
+
 @DATASETS.register_module()
 class RefExpDataset(CheckedDataset):
     """Plain JSON of referring expressions, one sample per expression.
@@ -53,33 +70,44 @@ class RefExpDataset(CheckedDataset):
     own id is ``image_id``.
 
     Args:
-        size_file: COCO-format JSON with the sizes of the ``images``; without it, boxes beyond the right or lower side
-            of their image are not noticed.
+        instances_file: COCO-format JSON of all objects in the images. An image's other objects then are ``instances``,
+            too, with label 1: a model that learns to find all objects, and to answer which of them is meant, learns
+            from each. It also tells the images' sizes; without it, boxes beyond the right or lower side of their image
+            are not noticed.
         kwargs: See :class:`CheckedDataset`.
     """
 
-    def __init__(self, *args: Any, size_file: str = '', **kwargs: Any) -> None:
-        self.size_file = size_file
+    def __init__(self, *args: Any, instances_file: str = '', **kwargs: Any) -> None:
+        self.instances_file = instances_file
         super().__init__(*args, **kwargs)
 
     def _join_prefix(self) -> None:
         super()._join_prefix()
-        self.size_file = self._join_root(self.size_file)
+        self.instances_file = self._join_root(self.instances_file)
 
     def load_samples(self) -> list[dict]:
         """One sample per expression."""
         (records,) = self._load(self.ann_file)
-        sizes = {}
-        if self.size_file:
-            (images,) = self._load(self.size_file, 'images')
-            sizes = dict(self.keep(images, _read_size))
-        return self.keep(enumerate(records), lambda pair: self._read(*pair, sizes))
+        sizes: dict[Any, Size] = {}
+        objects: dict[Any, list[list[float]]] = {}
+        if self.instances_file:
+            images, annotations = self._load(self.instances_file, 'images', 'annotations')
+            sizes.update(self.keep(images, _read_size))
+            for image_id, box in filter(None, self.keep(annotations, _read_object)):
+                objects.setdefault(image_id, []).append(box)
+        return self.keep(enumerate(records), lambda pair: self._read(*pair, sizes, objects))
 
-    def _read(self, index: int, record: Any, sizes: dict[Any, Size]) -> dict:
+    def _read(
+        self,
+        index: int,
+        record: Any,
+        sizes: dict[Any, Size],
+        objects: dict[Any, list[list[float]]],
+    ) -> dict:
         image_id = field(record, 'image_id', (int, str), _NOUN)
         size = sizes.get(image_id)
-        if self.size_file and size is None:
-            raise Unusable(f'{_NOUN} about images that size_file does not list')
+        if self.instances_file and size is None:
+            raise Unusable(f'{_NOUN} about images that instances_file does not list')
         sample = self._sample(
             field(record, 'file_name', str, _NOUN),
             text=self._text(record.get('expression'), _NOUN),
@@ -87,7 +115,11 @@ class RefExpDataset(CheckedDataset):
             image_id=image_id,
         )
         box = read_box(record, size)
-        sample['instances'] = _instances([box] if box else [])
+        others = objects.get(image_id, [])
+        if box and others:
+            overlaps = bbox_overlaps(np.array(others), np.array([box]))[:, 0]
+            others = [other for other, overlap in zip(others, overlaps) if overlap < _SAME]
+        sample['instances'] = _instances([box] if box else []) + _instances(others, _NOT_MEANT)
         return sample | (dict(width=size[0], height=size[1]) if size else {})
 
 

@@ -1,11 +1,12 @@
 import copy
 import json
+from collections import Counter
 
 import pytest
 
 RECORD = dict(image_id=7, file_name='7.jpg', expression='The  red\ncup', bbox_xyxy=[1, 2, 30, 40])
 NOTHING = dict(RECORD, expression='a unicorn', bbox_xyxy=None)
-SIZES = dict(images=[dict(id=7, width=100, height=50), dict(id=8, width=10, height=10)])
+SIZES = dict(images=[dict(id=7, width=100, height=50), dict(id=8, width=10, height=10)], annotations=[])
 
 
 def test_one_sample_per_expression(build, tmp_path):
@@ -33,7 +34,7 @@ def test_what_is_left_out_is_counted_and_logged(build, tmp_path, log):
         'not a record',
     ]
     (tmp_path / 'sizes.json').write_text(json.dumps(SIZES))
-    dataset = build('RefExpDataset', [*bad, RECORD], size_file='sizes.json')
+    dataset = build('RefExpDataset', [*bad, RECORD], instances_file='sizes.json')
     assert dataset.skipped == {
         'empty expressions': 2,
         'expressions of more than 2000 characters': 1,
@@ -41,7 +42,7 @@ def test_what_is_left_out_is_counted_and_logged(build, tmp_path, log):
         'expressions whose box lies outside of the image': 1,
         'expressions without "bbox_xyxy" (null if nothing fits)': 1,
         'expressions without a proper "file_name"': 1,
-        'expressions about images that size_file does not list': 1,
+        'expressions about images that instances_file does not list': 1,
         'expressions without a proper "image_id"': 1,
     }
     (only,) = [dataset.get_data_info(i) for i in range(len(dataset))]
@@ -50,6 +51,20 @@ def test_what_is_left_out_is_counted_and_logged(build, tmp_path, log):
     (message,) = (m for m in log.messages if 'left out' in m)
     assert f'{tmp_path}/data.json: 9 of 12 records left out (2 empty expressions, ' in message
     assert message.endswith('; 1 samples')
+
+
+def test_other_objects_of_the_image_are_not_meant(build, tmp_path):
+    """Their label is outside of the category set; the object that is meant is not among them."""
+    boxes = [(7, [1, 2, 29, 38]), (7, [50, 5, 20, 10]), (8, [0, 0, 5, 5])]
+    annotations = [dict(image_id=i, bbox=box, category_id=3, iscrowd=0) for i, box in boxes]
+    annotations += [dict(annotations[1], iscrowd=1), dict(annotations[1], bbox=[50, 5, 0, 10])]
+    (tmp_path / 'instances.json').write_text(json.dumps(dict(SIZES, annotations=annotations)))
+    dataset = build('RefExpDataset', [RECORD, NOTHING], instances_file='instances.json')
+    meant = dict(bbox=[1.0, 2.0, 30.0, 40.0], bbox_label=0, ignore_flag=0)
+    other = dict(bbox=[50.0, 5.0, 70.0, 15.0], bbox_label=1, ignore_flag=0)
+    assert dataset.get_data_info(0)['instances'] == [meant, other]
+    assert dataset.get_data_info(1)['instances'] == [dict(meant, bbox_label=1), other]
+    assert dataset.skipped == {'objects of instances_file whose box has no area': 1}
 
 
 @pytest.mark.parametrize('records', [[], [dict(RECORD, expression='')]])
@@ -71,17 +86,19 @@ def test_rendered_scenes(load, scenes):
         'text',
         'image_id',
         ann_file='annotations/refexp_train.json',
-        size_file='annotations/instances_train.json',
+        instances_file='annotations/instances_train.json',
         data_prefix=dict(img='train'),
     )
     records = json.loads((scenes / 'annotations/refexp_train.json').read_text())
     assert len(dataset) == len(records) and not dataset.skipped
+    instances = json.loads((scenes / 'annotations/instances_train.json').read_text())
+    numbers = Counter(annotation['image_id'] for annotation in instances['annotations'])
     for i, record in enumerate(records):
         sample = dataset[i]['data_samples']
         assert sample.text == record['expression'] and sample.image_id == record['image_id']
-        wanted = [record['bbox_xyxy']] if record['bbox_xyxy'] else []
-        assert sample.gt_instances.bboxes.tensor.tolist() == wanted
-        assert sample.gt_instances.labels.tolist() == [0] * len(wanted)
+        boxes, meant = sample.gt_instances.bboxes.tensor, sample.gt_instances.labels == 0
+        assert boxes[meant].tolist() == ([record['bbox_xyxy']] if record['bbox_xyxy'] else [])
+        assert len(boxes) == numbers[record['image_id']]
 
 
 def test_real_expressions(load, coco_mini):
@@ -90,13 +107,14 @@ def test_real_expressions(load, coco_mini):
         coco_mini,
         'text',
         ann_file='annotations/refexp_val2017.json',
-        size_file='annotations/instances_val2017.json',
+        instances_file='annotations/instances_val2017.json',
         data_prefix=dict(img='val2017'),
     )
     assert len(dataset) == 27 and not dataset.skipped
     samples = [dataset[i]['data_samples'] for i in range(3)]
     assert samples[0].text == 'person outside the middle window'
-    assert [len(sample.gt_instances) for sample in samples] == [0, 1, 1]
+    assert [int((sample.gt_instances.labels == 0).sum()) for sample in samples] == [0, 1, 1]
+    assert [len(sample.gt_instances) for sample in samples] == [20, 21, 14]
 
 
 REFCOCO = dict(

@@ -55,6 +55,7 @@ grounding_train = dict(
     type='RefExpDataset',
     data_root=data_root,
     ann_file='annotations/refexp_train.json',
+    instances_file='annotations/instances_train.json',  # the objects that are not meant: <none>
     data_prefix=dict(img='train/'),
     pipeline=[
         load,
@@ -129,6 +130,7 @@ val_datasets = [
     dict(
         grounding_train,
         ann_file='annotations/refexp_val.json',
+        instances_file='',
         data_prefix=dict(img='val/'),
         test_mode=True,
         pipeline=[

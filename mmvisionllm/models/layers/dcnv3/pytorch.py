@@ -26,7 +26,7 @@ from .geometry import Geometry
 # Samples handled at a time: small enough for the processor's caches and for memory to stay small, large enough for the
 # overhead of some tens of operators to vanish.
 _SAMPLES_FORWARD = 200_000
-_SAMPLES_BACKWARD = 700_000
+_SAMPLES_BACKWARD = 100_000
 
 
 def _compute_dtype(value: Tensor) -> torch.dtype:
