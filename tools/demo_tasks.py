@@ -1,5 +1,5 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""One model for all tasks, from nothing to pictures: the demo, then stage 2, its test, and pictures of each task.
+"""One model for all tasks, from nothing to pictures: the demo, then text about tasks, stage 2, its test, and pictures.
 
     make demo-tasks
     python tools/demo_tasks.py [--quick] [--dir DIR]
@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from demo_scenes import DETECTOR, SCENES, Demo, choose_scenes, config_path, main
+from demo_scenes import DETECTOR, SCENES, Demo, StageError, choose_scenes, config_path, main
 
-STAGE2 = 'visionllm_tiny_scenes_stage2'
+STAGE2, EXPRESSIONS = 'visionllm_tiny_scenes_stage2', 'llm_tiny_scenes_expressions'
 # Headlines of the metrics, in the order of the tasks.
 HEADLINES = {
     'detection/coco/bbox_mAP': 'detection, box AP',
@@ -39,9 +39,20 @@ class TasksDemo(Demo):
         super().prepare()
         self.first = Demo(self.folder, self.quick)
         self.stage('stage 1', self.first.train, lambda: self.checkpoint(DETECTOR))
+        self.stage('expressions', self.learn_expressions, lambda: self.checkpoint(EXPRESSIONS))
+
+    def learn_expressions(self) -> None:
+        """The language model's text pretraining between the stages."""
+        self.tool('train', config_path(EXPRESSIONS), '--work-dir', Path('work_dirs', EXPRESSIONS), '--resume',
+                  *self.quick_options(f'model.bbox_head.init_cfg.checkpoint={self.first.weights()}'))  # fmt: skip
 
     def train(self) -> None:
-        options = [f'load_from={self.first.weights()}']
+        language_model = self.checkpoint(EXPRESSIONS)
+        if language_model is None:
+            raise StageError(f'no language model in work_dirs/{EXPRESSIONS}')
+        parts = dict.fromkeys(('backbone', 'neck'), self.first.weights())
+        parts['bbox_head'] = language_model.relative_to(self.folder)
+        options = [f'model.{part}.init_cfg.checkpoint={path}' for part, path in parts.items()]
         if self.quick:
             options += ['train_dataloader.sampler.batch_size=2']
         work_dir = self.work_dir.relative_to(self.folder)

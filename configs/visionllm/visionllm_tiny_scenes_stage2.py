@@ -1,18 +1,28 @@
 # Stage 2 of the embedded default (paper, 3.5): the backbone is frozen, all tasks are learnt together.
 #   mim train mmvisionllm visionllm_tiny_scenes_stage2.py
-# starts from stage 1, work_dirs/visionllm_tiny_scenes/iter_1500.pth (visionllm_tiny_scenes.py tells how to make it).
+# starts from stage 1 (visionllm_tiny_scenes.py tells how to make it), and its language model from
+#   mim train mmvisionllm llm_tiny_scenes_expressions.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/scenes_tasks.py',
     '../_base_/models/visionllm_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-load_from = 'work_dirs/visionllm_tiny_scenes/iter_1500.pth'
+stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes/iter_1500.pth')
 max_iters = 2400
 
 model = dict(
-    backbone=dict(frozen_stages=4, norm_cfg=dict(requires_grad=False), norm_eval=True),
+    backbone=dict(
+        frozen_stages=4,
+        norm_cfg=dict(requires_grad=False),
+        norm_eval=True,
+        init_cfg=dict(stage1, prefix='backbone')),
+    neck=dict(init_cfg=dict(stage1, prefix='neck')),
     bbox_head=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/llm_tiny_scenes_expressions/iter_400.pth',
+            prefix='bbox_head'),
         token_grad=1.0,  # the outline of an object and its colour must get into its token
         text_weight=10.0,  # loss_weight of stage 1 is 0.1: texts shall count in full
         format_parser=dict(loss_weight=10.0),

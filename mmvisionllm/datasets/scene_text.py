@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
 
 from .category_names import category_names
-from .scenes import CATEGORIES, random_scene
+from .scenes import CATEGORIES, Scene, random_scene
 from .scenes.language import caption, questions, referring_expressions
 
 
@@ -22,15 +22,27 @@ class SceneText:
 
     Args:
         instruction: A detection instruction with a random template, category subset and order.
-        names: Categories of n objects, the words that stand for image tokens.
+        names: Categories or descriptions of n objects, the words that stand for image tokens.
         boxes: (n, 4) their boxes (cx, cy, w, h), normalised.
+        classes: Their n indices in the instruction's category set, -1 outside of it.
         texts: Captions, questions with answers, referring expressions and formats, for next-token prediction.
+        formats: Instructions whose output formats are to be read.
     """
 
     instruction: Instruction
     names: tuple[str, ...]
     boxes: np.ndarray
+    classes: tuple[int, ...]
     texts: tuple[str, ...]
+    formats: tuple[Instruction, ...] = ()
+
+
+def scene_texts(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:
+    """A caption, questions with answers, and a referring expression."""
+    texts = [caption(scene, rng)]
+    texts += [f'{question} {answer}' for question, answer in questions(scene, rng)[:2]]
+    texts += [e.text for e in referring_expressions(scene, rng)[:1]]
+    return tuple(texts)
 
 
 @DATASETS.register_module()
@@ -78,15 +90,15 @@ class SceneTextDataset(Dataset):
             categories=[self.categories[i] for i in order[:size]],
             num_bins=self.num_bins,
         )
-        texts = [caption(scene, rng)]
-        texts += [f'{question} {answer}' for question, answer in questions(scene, rng)[:2]]
-        texts += [e.text for e in referring_expressions(scene, rng)[:1]]
+        texts = scene_texts(scene, rng)
         output_format = instruction.output_format
-        texts += [f'{output_format.describe()} {"".join(output_format.queries)}']
+        texts += (f'{output_format.describe()} {"".join(output_format.queries)}',)
         # More objects than a scene holds, drawn freely: each is one more lookup for the same instruction.
         # They come from the largest set: where an instruction offers less, some are to be answered by <none>.
         names = tuple(self.categories[i] for i in rng.choice(order[:most], self.num_objects))
         extents = np.exp(rng.uniform(np.log(0.05), np.log(0.9), (self.num_objects, 2)))
         centres = extents / 2 + rng.random((self.num_objects, 2)) * (1 - extents)
         boxes = np.concatenate([centres, extents], 1).astype(np.float32)
-        return dict(sample=SceneText(instruction, names, boxes, tuple(texts)))
+        columns = {name: c for c, name in enumerate(instruction.categories)}
+        classes = tuple(columns.get(name, -1) for name in names)
+        return dict(sample=SceneText(instruction, names, boxes, classes, texts))

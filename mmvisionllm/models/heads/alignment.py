@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmvisionllm.instructions import Instruction
+from mmvisionllm.instructions import Instruction, get_task
 
 from ..structures import ImageTokens
 from .set_criterion import mean_over_ranks
@@ -29,7 +29,8 @@ def alignment_loss(
     """Cross-entropy of matched tokens among the word embeddings of the instruction's category names.
 
     It does for the tokenizer what the classification loss of every layer does for a Deformable DETR. The embeddings are
-    targets and get no gradient.
+    targets and get no gradient. An expression is the only one of its instruction: it is told from those of the whole
+    batch, so that what they speak of (colours, sizes, places) gets into the tokens.
 
     Args:
         decoder: For the linear part of its projector and its word embeddings.
@@ -41,11 +42,17 @@ def alignment_loss(
     Returns:
         The sum over the layers of the mean over objects that the instruction asks for.
     """
+    referring = ['<expression>' in get_task(i.task).placeholders for i in instructions]
+    expressions = {n: None for r, i in zip(referring, instructions) if r for n in i.categories}
+    candidates = [tuple(expressions) if r else i.categories for r, i in zip(referring, instructions)]
     names = [
-        F.normalize(decoder.language_model.name_embeddings(i.categories).detach().float(), dim=-1)
-        for i in instructions
+        F.normalize(decoder.language_model.name_embeddings(c).detach().float(), dim=-1)
+        for c in candidates
     ]
-    orders = [{label: c for c, label in enumerate(i.label_ids)} for i in instructions]
+    orders = [
+        {label: c.index(name) for label, name in zip(i.label_ids, i.categories)}
+        for c, i in zip(candidates, instructions)
+    ]
     total = tokens.embeddings.new_zeros((), dtype=torch.float32)
     layers = tokens.embeddings[None] if tokens.hidden_states is None else tokens.hidden_states
     for hidden, matches in zip(layers, layer_matches):

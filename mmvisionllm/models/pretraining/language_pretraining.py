@@ -78,6 +78,8 @@ class LanguagePretraining(BaseModel):
             texts = [text for s in sample[: self.text_samples] for text in s.texts]
             loss_text = self.bbox_head.language_model.text_loss(texts)
             losses['loss_text'] = loss_text * self.text_weight
+            formats = [instruction for s in sample for instruction in s.formats]
+            losses.update(self.bbox_head.format_loss(formats) if formats else {})
         asked = present & (classes >= 0)
         right = decoded.class_logits.argmax(-1)[asked] == classes[asked]
         accuracy = right.float().mean()
@@ -102,8 +104,7 @@ class LanguagePretraining(BaseModel):
             n = len(s.names)
             tokens[i, :n] = words[[vocabulary.index(name) for name in s.names]]
             boxes[i, :n] = torch.from_numpy(s.boxes).to(device)
-            order = {name: c for c, name in enumerate(s.instruction.categories)}
-            classes[i, :n] = torch.tensor([order.get(name, -1) for name in s.names], device=device)
+            classes[i, :n] = torch.tensor(s.classes, device=device)
             present[i, :n] = True
         centre, extent = boxes[..., :2], boxes[..., 2:]
         jitter = torch.randn_like(boxes) * self.location_jitter

@@ -57,3 +57,18 @@ def test_nothing_matched_costs_nothing(decoder):
     assert loss(decoder, [torch.randn(1, 6, 32)], [empty]) == 0
     unasked = (torch.tensor([1]), torch.tensor([1]))
     assert loss(decoder, [torch.randn(1, 6, 32)], [unasked]) == 0
+
+
+def test_an_expression_is_told_from_those_of_the_whole_batch(decoder):
+    """Alone in its category set, there would be nothing to tell it from."""
+    texts = ('red heart', 'star', 'red heart')
+    ask = 'Find <expression> as <format> in <image>'
+    asked = [Instruction.from_text(ask, [t], [0], task='grounding', num_bins=33) for t in texts]
+    objects = [InstanceData(labels=torch.tensor([0, 1])) for _ in texts]  # the second is not meant
+    layer = torch.randn(3, 6, 32)
+    tokens = ImageTokens(layer, torch.rand(3, 6, 2), torch.zeros(3, 6))
+    names = torch.nn.functional.normalize(decoder.language_model.name_embeddings(texts[:2]), dim=-1)
+    match = (torch.tensor([4, 2]), torch.tensor([1, 0]))
+    scores = (decoder.projector.linear(layer)[:, 2] @ names.T).log_softmax(-1)
+    expected = -(scores[0, 0] + scores[1, 1] + scores[2, 0]) / 3
+    torch.testing.assert_close(alignment_loss(decoder, tokens, asked, objects, [[match] * 3]), expected)

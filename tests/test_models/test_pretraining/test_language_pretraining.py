@@ -81,3 +81,19 @@ def test_it_initialises_the_decoder_of_a_detector(small, samples, tmp_path):
 def test_other_modes_are_refused(small, samples):
     with pytest.raises(ValueError, match="only mode 'loss', got 'predict'"):
         build(small)(samples, mode='predict')
+
+
+def test_expressions_and_formats_are_learnt_by_heart(small):
+    dataset = DATASETS.build(
+        dict(type='SceneExpressionDataset', length=3, num_bins=33, single=0.0, num_points=(8, 9))
+    )
+    samples = [dataset[i]['sample'] for i in range(3)]
+    decoder = small.decoder(
+        class_logits='contextual', loss=LOSSES, with_extent=True, format_parser=dict(num_samples=6)
+    )
+    cfg = dict(type='LanguagePretraining', bbox_head=decoder, lookup_accuracy=0.0, noise=0.1, text_weight=0.1)
+    model = small.build(cfg)
+    first = {key: float(value) for key, value in model(samples).items()}
+    last = train(model, samples, 150)
+    assert first['loss_dec_format'] > 20 and last['loss_dec_format'] < 2
+    assert last['acc'] == 100 and last['loss_dec_cls'] < 0.1

@@ -1,0 +1,26 @@
+# Between the stages of the embedded default: its language model learns, on text alone, what a pretrained one brings along
+# to all tasks: which object an expression means, how many points an instruction asks for, how captions and answers read.
+#   mim train mmvisionllm llm_tiny_scenes_expressions.py
+_base_ = ['./llm_tiny_scenes_pretrain.py']
+max_iters = 400
+
+model = dict(
+    lookup_accuracy=0.0,  # stage 1 can look names up
+    bbox_head=dict(
+        format_parser=dict(num_samples=16),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/visionllm_tiny_scenes/iter_1500.pth',
+            prefix='bbox_head')))
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(
+        _delete_=True, type='SceneExpressionDataset', length=16 * max_iters, seed=1))
+train_cfg = dict(max_iters=max_iters)
+# loss_weight of the decoder does not enter here: half the rate of the first pretraining.
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=max_iters, eta_min=1e-5),
+]
+default_hooks = dict(checkpoint=dict(interval=max_iters))

@@ -1,0 +1,99 @@
+"""Referring expressions about scenes in words, to pretrain the embedded default's small language model on."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mmdet.registry import DATASETS
+from mmvisionllm.instructions import Instruction, load_templates
+
+from .scene_text import SceneText, scene_texts
+from .scenes import CATEGORIES, random_scene
+from .scenes.language import describe, empty_expression, referring_expressions
+
+
+@DATASETS.register_module()
+class SceneExpressionDataset(Dataset):
+    """Supply of scenes whose objects are words, with expressions that mean some of them.
+
+    Objects are described in full ("small striped red star") and stand at their boxes; the category set holds one
+    expression, as a grounding instruction does, or several. An object is answered by the expression that means it, or by
+    ``<none>``. Beside it, each sample has an instruction for polygons, for its format to be read. Sample ``i`` depends on
+    the seed and ``i`` alone.
+
+    Args:
+        length: Number of samples.
+        seed: Seed of everything random.
+        num_bins: Location bins of the model.
+        single: Share of samples with a single expression.
+        empty: Share of samples that have an expression which means nothing.
+        num_points: Range of the polygons' number of points.
+    """
+
+    def __init__(
+        self,
+        length: int = 100_000,
+        seed: int = 0,
+        num_bins: int = 1025,
+        single: float = 0.5,
+        empty: float = 0.2,
+        num_points: tuple[int, int] = (8, 24),
+    ) -> None:
+        self.metainfo = dict(classes=CATEGORIES)
+        self.length = length
+        self.seed = seed
+        self.num_bins = num_bins
+        self.single = single
+        self.empty = empty
+        self.num_points = num_points
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, SceneText]:
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        found = []
+        while not found:  # a scene may have nothing to say about
+            scene = random_scene(rng)
+            found = referring_expressions(scene, rng)
+        nothing = empty_expression(scene, rng) if rng.random() < self.empty else None
+        if rng.random() < self.single:
+            found = [nothing or found[rng.integers(len(found))]]
+        elif nothing:
+            found.append(nothing)
+        found = [found[i] for i in rng.permutation(len(found))]
+        # Several expressions are a category set as any other.
+        task = 'grounding' if len(found) == 1 else 'detection'
+        instruction = self._instruct(rng, task, [e.text for e in found])
+        categories = rng.permutation(CATEGORIES)[: rng.integers(1, len(CATEGORIES) + 1)]
+        low, high = self.num_points
+        polygons = self._instruct(rng, 'segmentation', categories.tolist(), int(rng.integers(low, high + 1)))
+        meaning = {e.index: c for c, e in enumerate(found)}
+        boxes = np.array([obj.box for obj in scene.objects], np.float32) / scene.image_size
+        corners = boxes[:, :2], boxes[:, 2:]
+        sample = SceneText(
+            instruction,
+            tuple(describe(obj) for obj in scene.objects),
+            np.concatenate([(corners[0] + corners[1]) / 2, corners[1] - corners[0]], 1),
+            tuple(meaning.get(i, -1) for i in range(len(scene.objects))),
+            scene_texts(scene, rng),
+            (instruction, polygons),
+        )
+        return dict(sample=sample)
+
+    def _instruct(
+        self,
+        rng: np.random.Generator,
+        task: str,
+        categories: list[str],
+        num_points: int | None = None,
+    ) -> Instruction:
+        templates = load_templates(task)
+        return Instruction.from_text(
+            templates[rng.integers(len(templates))],
+            categories=categories,
+            task=task,
+            num_points=num_points,
+            num_bins=self.num_bins,
+        )

@@ -1,0 +1,71 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from mmdet.registry import DATASETS
+from mmvisionllm.datasets.scenes import CATEGORIES
+
+
+def build(**kwargs):
+    return DATASETS.build(dict(type='SceneExpressionDataset', length=40, **kwargs))
+
+
+def samples(**kwargs):
+    dataset = build(**kwargs)
+    return [dataset[i]['sample'] for i in range(len(dataset))]
+
+
+def test_sample_depends_on_seed_and_index_alone():
+    first, again, other = build(seed=3), build(seed=3), build(seed=4)
+    expected = [pickle.dumps(first[i]) for i in range(5)]
+    np.random.seed(7)  # global randomness has no say
+    assert [pickle.dumps(again[i]) for i in (4, 3, 2, 1, 0)][::-1] == expected
+    assert pickle.dumps(other[0]) != expected[0]
+
+
+def test_objects_are_described_and_inside_the_image():
+    for sample in samples():
+        count = len(sample.names)
+        assert sample.boxes.shape == (count, 4) and sample.boxes.dtype == np.float32
+        assert len(sample.classes) == count > 0
+        assert all(name.endswith(CATEGORIES) for name in sample.names)
+        centre, extent = sample.boxes[:, :2], sample.boxes[:, 2:]
+        assert (extent > 0).all()
+        assert (centre - extent / 2 >= 0).all() and (centre + extent / 2 <= 1).all()
+
+
+@pytest.mark.parametrize('single', [0.0, 1.0])
+def test_an_expression_means_one_object_or_none(single):
+    """The object that it means has all the words of a plain description."""
+    found = samples(single=single, empty=0.0)
+    for sample in found:
+        expressions = sample.instruction.categories
+        assert sorted(c for c in sample.classes if c >= 0) == list(range(len(expressions)))
+        for name, column in zip(sample.names, sample.classes):
+            if column >= 0:
+                words = expressions[column].split()
+                assert sum(word in name.split() for word in words) > 0
+    sizes = [len(sample.instruction.categories) for sample in found]
+    assert (max(sizes) == 1) == bool(single)
+    assert {s.instruction.task for s in found} >= ({'grounding'} if single else {'detection'})
+
+
+def test_an_expression_that_nothing_fits():
+    found = [s for s in samples(single=1.0, empty=1.0) if set(s.classes) == {-1}]
+    assert len(found) > 30  # a very full scene may have none
+
+
+def test_formats_to_read():
+    numbers = set()
+    for sample in samples(num_points=(8, 12)):
+        grounding, polygons = sample.formats
+        assert grounding == sample.instruction and grounding.output_format.num_points == 2
+        numbers.add(polygons.output_format.num_points)
+    assert numbers == {8, 9, 10, 11, 12}
+
+
+def test_texts_are_sentences():
+    for sample in samples():
+        assert len(sample.texts) >= 2
+        assert all(text.strip() == text and text for text in sample.texts)
