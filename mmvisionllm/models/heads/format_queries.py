@@ -20,6 +20,9 @@ class FormatQueries(nn.Module):
     another place than the i-th of 24, and an object's queries do not see how many come after them. A box has nothing of
     the kind: its corners are no outline, although they share the tokens of a polygon's first two points.
 
+    Where the tokenizer tells an object's box, a polygon's queries also hold the location tokens of the ellipse in it: the
+    language model has to say how the outline differs, and need not learn to multiply a shape by a size.
+
     Args:
         dims: Hidden size of the language model.
         std: Standard deviation of its word embeddings, the scale of what tells the place.
@@ -35,13 +38,22 @@ class FormatQueries(nn.Module):
         self.phase = nn.Parameter(phase * std / math.sqrt(num_harmonics))
 
     def forward(
-        self, language_model: LanguageModel, instructions: Sequence[Instruction]
+        self,
+        language_model: LanguageModel,
+        instructions: Sequence[Instruction],
+        extents: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Queries of a batch; instructions may ask for different numbers of points.
 
+        Args:
+            language_model: For its embeddings.
+            instructions: B instructions that ask for sets of objects.
+            extents: (B, P, 2) widths and heights of the objects, normalised.
+
         Returns:
-            (B, K, D) embeddings for K = 1 + 2N, N the largest number of points; (B, N) bool, which points are asked
-            for. Those beyond are answered all the same, and change nothing: queries see only those before them.
+            (B, P, K, D) embeddings for K = 1 + 2N, N the largest number of points, with P = 1 where they are the same
+            for all objects; (B, N) bool, which points are asked for. Those beyond are answered all the same, and change
+            nothing: queries see only those before them.
 
         Raises:
             ValueError: if an instruction asks for text.
@@ -62,4 +74,13 @@ class FormatQueries(nn.Module):
             waves = torch.cat([angles.sin(), angles.cos()], -1) * (numbers > 2)[:, None, None]
             along = (waves @ self.phase).repeat_interleave(2, 1)  # x and y of a point share its place
             queries = queries + nn.functional.pad(along, (0, 0, 1, 0))
+        queries = queries[:, None]
+        if longest.num_points > 2 and extents is not None:
+            # The first wave runs as outlines do (structures/outline.py): from the top, clockwise.
+            sine, cosine = angles[..., 0].sin(), angles[..., 0].cos()
+            ellipse = torch.stack([sine, -cosine], -1)[:, None] * extents[:, :, None] / 2
+            bins = language_model.vocabulary.codec.encode(ellipse).long()
+            places = added.input[language_model.vocabulary.location_slice][bins]
+            places = places * (numbers > 2)[:, None, None, None, None]
+            queries = queries + nn.functional.pad(places.flatten(2, 3), (0, 0, 1, 0))
         return queries, asked

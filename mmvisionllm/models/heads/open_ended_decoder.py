@@ -151,18 +151,18 @@ class OpenEndedDecoder(BaseModule):
                 the tokens.
         """
         image = self.project(tokens)
-        locations = tokens.locations
-        objects = image
+        parts = [image, tokens.locations]
+        if tokens.extents is not None:
+            parts.append(tokens.extents.detach())
         if indices is not None:
-            objects = image.gather(1, indices[..., None].expand(-1, -1, image.size(-1)))
-            locations = locations.gather(1, indices[..., None].expand(-1, -1, 2))
+            index = indices[..., None]
+            parts = [part.gather(1, index.expand(-1, -1, part.size(-1))) for part in parts]
         if words is not None:
             places = torch.rand(*words.shape[:2], 4, device=words.device).split(2, -1)
-            objects = torch.cat(
-                [objects, self.projector.place(words, *places).to(objects.dtype)], 1
-            )
-            locations = torch.cat([locations, places[0]], 1)
-        return self.decode(image, objects, locations, instructions)
+            further = self.projector.place(words, *places).to(image.dtype), *places
+            parts = [torch.cat(pair, 1) for pair in zip(parts, further)]
+        objects, locations, *extents = parts
+        return self.decode(image, objects, locations, instructions, *extents)
 
     def project(self, tokens: ImageTokens, grad_share: float | None = None) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
@@ -175,6 +175,7 @@ class OpenEndedDecoder(BaseModule):
         objects: Tensor,
         locations: Tensor,
         instructions: Sequence[Instruction],
+        extents: Tensor | None = None,
         classes_only: bool = False,
     ) -> DecodedSet:
         """Run the language model on tokens that are already in its space.
@@ -184,20 +185,21 @@ class OpenEndedDecoder(BaseModule):
             objects: (B, P, D) tokens to answer for.
             locations: (B, P, 2) their locations, normalised.
             instructions: B instructions that ask for sets of objects, see :class:`FormatQueries`.
+            extents: (B, P, 2) their widths and heights, normalised, if the tokenizer tells.
             classes_only: Ask for classes alone; there are no points then (N = 0). An object's queries see only those
                 before them, so that the classes are the same.
 
         Raises:
             ValueError: if an instruction asks for text.
         """
-        queries, point_mask = self.format_queries(self.language_model, instructions)
+        queries, point_mask = self.format_queries(self.language_model, instructions, extents)
         if classes_only:
-            queries, point_mask = queries[:, :1], point_mask[:, :0]
-        size, num_objects = queries.size(1), objects.size(1)
+            queries, point_mask = queries[:, :, :1], point_mask[:, :0]
+        size, num_objects = queries.size(2), objects.size(1)
         prefix = embed_prefix(self.language_model, instructions, image)
         layout = prefix.layout
         layout.num_objects, layout.object_size = num_objects, size
-        own = objects[:, :, None] + queries[:, None].to(objects.dtype)
+        own = objects[:, :, None] + queries.to(objects.dtype)
         sequence = torch.cat([prefix.embeddings, own.flatten(1, 2).to(prefix.embeddings.dtype)], 1)
         hidden = self.language_model(sequence, layout)
         index = prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1))

@@ -67,7 +67,9 @@ class LanguagePretraining(BaseModel):
         objects, locations, classes, corners, present = self._objects(sample)
         instructions = [s.instruction for s in sample]
         lookup_only = not self.can_look_up
-        decoded = self.bbox_head.decode(objects, objects, locations, instructions, lookup_only)
+        decoded = self.bbox_head.decode(
+            objects, objects, locations, instructions, classes_only=lookup_only
+        )
         criterion = self.bbox_head.criterion
         if lookup_only:
             losses = criterion.class_loss(decoded, classes, present)

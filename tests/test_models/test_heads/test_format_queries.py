@@ -28,7 +28,8 @@ def ask(decoder, make):
     def ask(*numbers):
         instructions = [make.instruct(n) for n in numbers]
         with torch.no_grad():
-            return decoder.format_queries(decoder.language_model, instructions)
+            queries, mask = decoder.format_queries(decoder.language_model, instructions)
+        return queries.squeeze(1), mask
 
     return ask
 
@@ -55,7 +56,7 @@ def test_queries_of_a_box_beside_a_polygon_are_the_same(decoder, ask):
 def test_places_are_told_as_loud_as_words_from_the_start(small, make):
     decoder = small.build(small.decoder())
     queries, _ = decoder.format_queries(decoder.language_model, [make.instruct(24)])
-    told = (queries[0] - rows(decoder, 24))[1:]
+    told = (queries[0, 0] - rows(decoder, 24))[1:]
     torch.testing.assert_close(told.std().item(), decoder.language_model.added.std, rtol=0.2, atol=0)
 
 
@@ -92,7 +93,7 @@ def test_the_longest_wave_goes_around_once(decoder, make):
     """With that one alone, what is told of a point is the opposite of what is told of the one across."""
     model = decoder.language_model
     queries, _ = FormatQueries(32, 0.1, num_harmonics=1)(model, [make.instruct(8)])
-    told = (queries[0] - rows(decoder, 8))[1::2]
+    told = (queries[0, 0] - rows(decoder, 8))[1::2]
     assert told.norm(dim=1).min() > 0.1
     torch.testing.assert_close(told[:4], -told[4:], **CLOSE)
 
@@ -101,6 +102,32 @@ def test_all_points_of_the_longest_outline_are_told_apart(ask):
     queries, _ = ask(64)
     distance = torch.cdist(queries[0], queries[0]) + 9 * torch.eye(129)
     assert distance.min() > 0.01
+
+
+def test_a_polygon_starts_from_the_ellipse_in_its_box(decoder, make):
+    model = decoder.language_model
+    extents = torch.tensor([[[0.5, 0.25], [1.0, 1.0]], [[0.5, 0.25], [0.0, 0.0]]])
+    with torch.no_grad():
+        plain, _ = decoder.format_queries(model, [make.instruct(8), make.instruct(2)])
+        queries, _ = decoder.format_queries(model, [make.instruct(8), make.instruct(2)], extents)
+    assert queries.shape == (2, 2, 17, 32)
+    told = queries - plain
+    assert not told[1].any() and not told[0, :, 0].any()  # not of a box, nor of a class
+    places = model.added.input[decoder.vocabulary.location_slice].detach()  # 33 bins, 16 is offset 0
+    # x of the topmost, rightmost, lowest and leftmost point of 8, then their y.
+    for first, expected in ((1, [16, 20, 16, 12]), (2, [14, 16, 18, 16])):
+        torch.testing.assert_close(told[0, 0, first::4], places[expected], **CLOSE)
+
+
+def test_answers_with_boxes_in_a_mixed_batch_are_those_alone(decoder, make):
+    tokens = make.image_tokens(extents=torch.rand(2, 6, 2, generator=torch.Generator().manual_seed(2)))
+    instructions = [make.instruct(8), make.instruct(2)]
+    indices = torch.tensor([[3, 1], [0, 5]])
+    with torch.no_grad():
+        some = decoder(tokens, instructions, indices)
+        for i, number in enumerate((8, 2)):
+            alone = decoder(tokens.select([i]), [instructions[i]]).point_logits[0, indices[i]]
+            torch.testing.assert_close(some.point_logits[i, :, :number], alone, **CLOSE)
 
 
 def test_the_phase_is_learnt(small, make):
@@ -146,7 +173,7 @@ def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, num
         queries, _ = decoder.format_queries(model, instructions[:1])
         layout = prefix.layout
         layout.num_objects, layout.object_size = 6, 1 + 2 * number
-        objects = (image[:, :, None] + queries[:, None]).flatten(1, 2)
+        objects = (image[:, :, None] + queries).flatten(1, 2)
         hidden = model.forward_dense(torch.cat([prefix.embeddings, objects], 1), layout)
         hidden = hidden[:, layout.prefix_length :].unflatten(1, (6, 1 + 2 * number))
         logits = model.added_logits(hidden[:, :, 1:], decoder.vocabulary.location_slice)
