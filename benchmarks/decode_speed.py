@@ -27,6 +27,7 @@ import mmvisionllm  # noqa: F401  (registers the modules)
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
+from mmvisionllm.models.heads.class_scoring import score_classes
 from mmvisionllm.models.heads.prefix import embed_prefix
 
 
@@ -71,7 +72,7 @@ def token_by_token(
                 use_cache=True,
             ).last_hidden_state
             if k == 0:
-                logits = decoder.score_classes(hidden, contexts, [instruction])[0, 0]
+                logits = score_classes(decoder, hidden, contexts, [instruction])[0, 0]
             else:
                 logits = model.added_logits(hidden[0, 0], vocabulary.location_slice)
             chosen.append(int(logits.argmax()))

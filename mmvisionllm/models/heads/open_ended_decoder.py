@@ -16,8 +16,10 @@ from mmvisionllm.instructions import Instruction
 
 from ..structures import DecodedSet, ImageTokens
 from .alignment import alignment_loss
+from .class_scoring import detection_scores, score_classes
 from .format_parser import FormatParser
 from .format_queries import FormatQueries
+from .parallel_decoding import decode_objects
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
 from .set_criterion import expected_bins
@@ -47,6 +49,8 @@ class OpenEndedDecoder(BaseModule):
             It holds for sets of objects; texts send all of theirs, as they have no other loss on the tokens.
         detach_location: Keep box losses from moving the token's location.
         max_per_img: Most objects per image.
+        tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
+            :func:`decode_objects`: it bounds memory, not the number of objects. None for no bound.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
@@ -71,6 +75,7 @@ class OpenEndedDecoder(BaseModule):
         token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
+        tokens_per_pass: int | None = 2048,
         text_weight: float = 1.0,
         generation: OptConfigType = None,
         format_parser: OptConfigType = None,
@@ -106,6 +111,7 @@ class OpenEndedDecoder(BaseModule):
         self.decode_mode = decode_mode
         self.detach_location = detach_location
         self.max_per_img = max_per_img
+        self.tokens_per_pass = tokens_per_pass
         self.text_weight = text_weight
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
         if self.generation.get('num_return_sequences', 1) != 1:
@@ -195,52 +201,20 @@ class OpenEndedDecoder(BaseModule):
         queries, point_mask = self.format_queries(self.language_model, instructions, extents)
         if classes_only:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
-        size, num_objects = queries.size(2), objects.size(1)
         prefix = embed_prefix(self.language_model, instructions, image)
-        layout = prefix.layout
-        layout.num_objects, layout.object_size = num_objects, size
-        own = objects[:, :, None] + queries.to(objects.dtype)
-        sequence = torch.cat([prefix.embeddings, own.flatten(1, 2).to(prefix.embeddings.dtype)], 1)
-        hidden = self.language_model(sequence, layout)
-        index = prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1))
-        contexts = hidden.gather(1, index)
-        hidden = hidden[:, layout.prefix_length :].unflatten(1, (num_objects, size))
-        point_logits = self.language_model.added_logits(
-            hidden[:, :, 1:], self.vocabulary.location_slice
+        passes = decode_objects(
+            self.language_model, prefix, objects, queries, self.tokens_per_pass
         )
-        return DecodedSet(
-            self.score_classes(hidden[:, :, 0], contexts, instructions),
-            point_logits.unflatten(2, (size // 2, 2)),
-            locations,
-            point_mask,
-        )
-
-    def score_classes(
-        self, hidden: Tensor, contexts: Tensor, instructions: Sequence[Instruction]
-    ) -> Tensor:
-        """Score class queries against the category set.
-
-        Args:
-            hidden: (B, M, D) hidden states of the class queries.
-            contexts: (B, C, D) hidden states of the class tokens in the instructions.
-            instructions: B instructions of at most C categories.
-
-        Returns:
-            (B, M, C + 1), ``<none>`` last, -inf for the categories an instruction does not have.
-        """
-        largest = contexts.size(1)
-        start = self.vocabulary.class_slice.start
-        rows = [*range(start, start + largest), self.vocabulary.none_index]
-        logits = self.language_model.added_logits(hidden, torch.tensor(rows, device=hidden.device))
-        if self.class_projection is not None:
-            with torch.autocast(hidden.device.type, enabled=False):
-                meaning = self.class_projection(contexts.float()) * contexts.size(-1) ** -0.5
-                similarity = hidden.float() @ meaning.transpose(1, 2)
-            logits = logits + nn.functional.pad(similarity, (0, 1))
-        counts = torch.tensor([len(i.categories) for i in instructions], device=hidden.device)
-        column = torch.arange(largest + 1, device=hidden.device)
-        absent = (column >= counts[:, None]) & (column < largest)
-        return logits.masked_fill(absent[:, None], float('-inf'))
+        classes, points = [], []
+        for contexts, hidden in passes:
+            classes.append(score_classes(self, hidden[:, :, 0], contexts, instructions))
+            points.append(
+                self.language_model.added_logits(
+                    hidden[:, :, 1:], self.vocabulary.location_slice
+                ).unflatten(2, (queries.size(2) // 2, 2))
+            )
+        classes, points = (x[0] if len(x) == 1 else torch.cat(x, 1) for x in (classes, points))
+        return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:
         """(B, M, N, 2) points in the image, normalised, not clipped."""
@@ -311,7 +285,7 @@ class OpenEndedDecoder(BaseModule):
     ) -> list[InstanceData]:
         """Objects of every image, see :func:`read_set`."""
         decoded = self(tokens, instructions)
-        points, scores = self.points(decoded), self.scores(tokens, decoded)
+        points, scores = self.points(decoded), detection_scores(tokens, decoded)
         return [
             read_set(scores[i], points[i], instructions[i], meta, self.max_per_img, rescale)
             for i, meta in enumerate(batch_img_metas)
@@ -321,9 +295,3 @@ class OpenEndedDecoder(BaseModule):
     def generate(self, tokens: ImageTokens, instructions: Sequence[Instruction]) -> list[str]:
         """Texts for images, see :func:`generate_texts`."""
         return generate_texts(self, tokens, instructions, **self.generation)
-
-    @staticmethod
-    def scores(tokens: ImageTokens, decoded: DecodedSet) -> Tensor:
-        """(B, M, C) objectness of the token x probability of the class among the categories and ``<none>``."""
-        probabilities = decoded.class_logits.softmax(-1)[..., :-1]
-        return tokens.objectness.float().sigmoid()[..., None] * probabilities

@@ -21,11 +21,13 @@ class Prefix:
         embeddings: (B, L, D), padded on the right.
         layout: Of a sequence without objects.
         class_positions: (B, C) where the class tokens of an instruction's category set stand; 0 beyond its own.
+        head: Ids of the tokens before the image where all sequences have the same; else empty.
     """
 
     embeddings: Tensor
     layout: SharedPrefixLayout
     class_positions: Tensor
+    head: tuple[int, ...] = ()
 
 
 def embed_prefix(
@@ -51,7 +53,7 @@ def embed_prefix(
     device = language_model.added.input.device
     continuations = continuations or [()] * len(instructions)
     first_class = tokenizer.token_id('<c0>')
-    rows, positions = [], []
+    rows, positions, heads = [], [], set()
     for instruction, continuation in zip(instructions, continuations):
         unknown = tokenizer.vocabulary.unknown(instruction.text)
         if unknown:
@@ -63,6 +65,7 @@ def embed_prefix(
         where = ids.index(tokenizer.image_id)
         row = ids[:where] + [tokenizer.image_id] * num_tokens + ids[where + 1 :]
         row += continuation
+        heads.add(tuple(ids[:where]))
         if len(row) > language_model.max_length:
             raise ValueError(
                 f'{len(row)} tokens of instruction, image and answer, but the language model has positions for '
@@ -85,4 +88,5 @@ def embed_prefix(
         embeddings,
         SharedPrefixLayout(valid, is_image),
         torch.tensor(class_positions, dtype=torch.long, device=device),
+        heads.pop() if len(heads) == 1 else (),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def generate_texts(
         tokens: M image tokens per image.
         instructions: B instructions.
         generation: Arguments of ``generate``: ``max_new_tokens``, ``do_sample``, ``num_beams``, ...; a text ends in any
-            case where the language model has no more positions.
+            case where the language model has no more positions, or no longer sees the beginning.
 
     Raises:
         ValueError: if there are no positions left for an answer.
@@ -110,10 +111,12 @@ def generate_texts(
     if generation.get('num_beams', 1) > 1:
         cache.batch_repeat_interleave(generation['num_beams'])
     batch, length = layout.valid.shape
-    room = model.max_length - length
+    # transformers counts a sliding window in tokens, and image tokens share one position: it must not hide anything.
+    most = min(model.max_length, model.sliding_window or sys.maxsize)
+    room = most - length
     if room < 1:
         raise ValueError(
-            f'instruction and image take all {model.max_length} positions of the language model: shorten the text'
+            f'instruction and image take all {most} positions of the language model: shorten the text'
         )
     if 'max_new_tokens' in generation:
         generation['max_new_tokens'] = min(generation['max_new_tokens'], room)

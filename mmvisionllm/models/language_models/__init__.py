@@ -1,8 +1,17 @@
 """The language model: tokenizer, added tokens, shared-prefix attention."""
 
 from .language_model import LanguageModel
-from .shared_prefix import SharedPrefixLayout
+from .prefix_cache import PrefixCache, PrefixHead
+from .shared_prefix import PrefixMemory, SharedPrefixLayout
 from .text_encoder import TextEncoder
 from .tokenizer import InstructionTokenizer
 
-__all__ = ['InstructionTokenizer', 'LanguageModel', 'SharedPrefixLayout', 'TextEncoder']
+__all__ = [
+    'InstructionTokenizer',
+    'LanguageModel',
+    'PrefixCache',
+    'PrefixHead',
+    'PrefixMemory',
+    'SharedPrefixLayout',
+    'TextEncoder',
+]

@@ -10,18 +10,24 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
 
 from .added_embedding import AddedEmbedding
-from .shared_prefix import IMPLEMENTATION, SharedPrefixLayout, shared_prefix_attention
+from .prefix_cache import PrefixCache
+from .shared_prefix import PrefixMemory, SharedPrefixLayout
+from .shared_prefix_attention import check_kernel
 from .tokenizer import InstructionTokenizer, resolve_pretrained
-
-AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+from .transformers_bridge import (
+    body,
+    build_arguments,
+    run_body,
+    run_body_dense,
+    sliding_window,
+    watch_attention,
+)
 
 
 def parse_dtype(name: str | torch.dtype) -> torch.dtype:
@@ -54,11 +60,17 @@ class LanguageModel(BaseModule):
         num_bins: Location bins.
         torch_dtype: Type of the model's own weights, e.g. ``'bfloat16'``.
         gradient_checkpointing: Recompute activations in the backward pass.
+        attn_implementation: What computes the attention of prefix and objects: ``'sdpa'``, ``'flex_attention'`` or
+            ``'flash_attention_2'``.
+        prefix_cache_mb: Most memory in MB for what is kept of instructions between images, see
+            :class:`PrefixCache`; 0 keeps nothing.
 
     Raises:
         FileNotFoundError: if a local path does not exist.
+        ImportError: if the library of ``attn_implementation`` is not installed.
         ValueError: if neither ``pretrained`` nor ``config`` is given, the model has fewer rows than its tokenizer, or
-            ``torch_dtype`` is none; also when a checkpoint of another language model is loaded.
+            ``torch_dtype`` or ``attn_implementation`` is none; also when a checkpoint of another language model is
+            loaded.
     """
 
     def __init__(
@@ -71,6 +83,8 @@ class LanguageModel(BaseModule):
         num_bins: int = 1025,
         torch_dtype: str = 'float32',
         gradient_checkpointing: bool = False,
+        attn_implementation: str = 'sdpa',
+        prefix_cache_mb: float = 1024,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -80,6 +94,8 @@ class LanguageModel(BaseModule):
             raise ValueError(
                 'a language model built from `config` needs `tokenizer` (path or hub id)'
             )
+        self.kernel = check_kernel(attn_implementation)
+        self.prefix_cache = PrefixCache(prefix_cache_mb)
         self.tokenizer = InstructionTokenizer(tokenizer or pretrained, Vocabulary(num_bins))
         self.lm = self._build(pretrained, dict(config or {}), parse_dtype(torch_dtype))
         rows = self.lm.get_input_embeddings().num_embeddings
@@ -106,6 +122,7 @@ class LanguageModel(BaseModule):
             self.lm.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs=dict(use_reentrant=False)
             )
+        watch_attention(self.lm)
         words = self.lm.get_input_embeddings().weight
         std = 0.02 if words.is_meta else float(words.detach().float().std())
         self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std)
@@ -113,7 +130,7 @@ class LanguageModel(BaseModule):
     def _build(
         self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype
     ) -> nn.Module:
-        kwargs = dict(attn_implementation=IMPLEMENTATION, dtype=dtype)
+        kwargs = build_arguments(dtype)
         if pretrained is not None:
             path = resolve_pretrained(pretrained, 'language model')
             hf_config = AutoConfig.from_pretrained(path, **config)
@@ -162,6 +179,7 @@ class LanguageModel(BaseModule):
             )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self.prefix_cache.clear()
         table = state_dict.get(f'{prefix}added.input')
         unsigned = f'{prefix}_extra_state' not in state_dict
         if unsigned and table is not None and table.shape != self.added.input.shape:
@@ -196,48 +214,51 @@ class LanguageModel(BaseModule):
         return getattr(config, 'max_position_embeddings', None) or sys.maxsize
 
     @property
+    def sliding_window(self) -> int | None:
+        """Positions that the layers look back over; None for all."""
+        return sliding_window(self.lm)
+
+    @property
     def padding_ids(self) -> list[int]:
         """Rows of the output layer that no word of the tokenizer has."""
         rows = self.lm.get_output_embeddings().weight.size(0)
         return list(range(self.tokenizer.base_size, rows))
 
     def forward(
-        self, embeddings: Tensor, layout: SharedPrefixLayout, use_cache: bool = False, **kwargs: Any
+        self,
+        embeddings: Tensor,
+        layout: SharedPrefixLayout,
+        past: PrefixMemory | None = None,
+        record: PrefixMemory | None = None,
+        **kwargs: Any,
     ) -> Tensor:
         """Run prefix and objects in one pass.
 
         Args:
-            embeddings: (B, L + M * K, D).
+            embeddings: (B, L - cached + M * K, D).
             layout: Their arrangement.
-            use_cache: Fill ``past_key_values``, for generation to go on from.
-            kwargs: Further arguments of the Hugging Face decoder.
+            past: Keys and values of the first ``layout.cached`` positions of the prefix.
+            record: Takes the prefix's keys and values, for further passes.
+            kwargs: Further arguments of the Hugging Face decoder, such as a cache for generation.
 
         Returns:
-            (B, L + M * K, D) last hidden states, after the final norm.
+            (B, L - cached + M * K, D) last hidden states, after the final norm.
         """
-        decoder = self.lm.get_decoder()
-        return decoder(
-            inputs_embeds=embeddings.to(next(self.lm.parameters()).dtype),
-            attention_mask=layout.prefix_mask(),
-            position_ids=layout.position_ids(),
-            use_cache=use_cache,
-            layout=layout,
-            **kwargs,
-        ).last_hidden_state
+        call = dict(layout=layout, kernel=self.kernel, past=past, record=record)
+        return run_body(self.lm, embeddings.to(next(self.lm.parameters()).dtype), call, kwargs)
 
     def forward_dense(self, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
         """The same result by a plain forward with a dense mask: slow, for checks and benchmarks."""
-        decoder = self.lm.get_decoder()
-        self.lm.set_attn_implementation('sdpa')
-        try:
-            return decoder(
-                inputs_embeds=embeddings.to(next(self.lm.parameters()).dtype),
-                attention_mask=layout.dense_mask(),
-                position_ids=layout.position_ids(),
-                use_cache=False,
-            ).last_hidden_state
-        finally:
-            self.lm.set_attn_implementation(IMPLEMENTATION)
+        return run_body_dense(self.lm, embeddings.to(next(self.lm.parameters()).dtype), layout)
+
+    def train(self, mode: bool = True) -> LanguageModel:
+        """Weights may have changed since, whatever the mode: what is kept of instructions goes."""
+        self.prefix_cache.clear()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> LanguageModel:
+        self.prefix_cache.clear()
+        return super()._apply(*args, **kwargs)
 
     def text_loss(self, texts: Sequence[str]) -> Tensor:
         """Mean next-token cross-entropy of texts, each from beginning-of-sequence to end-of-sequence."""
@@ -248,7 +269,7 @@ class LanguageModel(BaseModule):
         valid = torch.arange(length, device=device) < torch.tensor(
             [[len(row)] for row in rows], device=device
         )
-        hidden = self.lm.get_decoder()(
+        hidden = body(self.lm)(
             inputs_embeds=self.embed(ids), attention_mask=valid.long(), use_cache=False
         ).last_hidden_state
         logits = self.vocabulary_logits(hidden[:, :-1][valid[:, 1:]])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -171,8 +173,7 @@ def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, num
         image = decoder.project(one)
         prefix = embed_prefix(model, instructions[:1], image)
         queries, _ = decoder.format_queries(model, instructions[:1])
-        layout = prefix.layout
-        layout.num_objects, layout.object_size = 6, 1 + 2 * number
+        layout = replace(prefix.layout, num_objects=6, object_size=1 + 2 * number)
         objects = (image[:, :, None] + queries).flatten(1, 2)
         hidden = model.forward_dense(torch.cat([prefix.embeddings, objects], 1), layout)
         hidden = hidden[:, layout.prefix_length :].unflatten(1, (6, 1 + 2 * number))

@@ -8,7 +8,7 @@ FAMILIES = {
     'llama-gqa': dict(model_type='llama', num_key_value_heads=2),
     'llama-mqa': dict(model_type='llama', num_key_value_heads=1),
     'qwen2': dict(model_type='qwen2', num_key_value_heads=2),
-    'mistral': dict(model_type='mistral', num_key_value_heads=2, sliding_window=8),
+    'mistral': dict(model_type='mistral', num_key_value_heads=2, sliding_window=40),
     'gpt2': dict(model_type='gpt2', n_embd=32, n_layer=2, n_head=4, n_positions=512),
 }
 TEXTS = (

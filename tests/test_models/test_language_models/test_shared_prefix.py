@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
-from mmvisionllm.models.language_models.shared_prefix import shared_prefix_attention
+from mmvisionllm.models.language_models.shared_prefix_attention import shared_prefix_attention
 
 
 def make_layout(rows, num_objects, object_size):

@@ -1,0 +1,80 @@
+"""Passes of the language model over a prefix and the objects behind it (paper, 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..language_models import LanguageModel, PrefixHead, PrefixMemory
+from .prefix import Prefix
+
+
+def decode_objects(
+    model: LanguageModel,
+    prefix: Prefix,
+    objects: Tensor,
+    queries: Tensor,
+    tokens_per_pass: int | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Hidden states of the objects' queries, some objects at a time.
+
+    With gradients, all of it is one pass. Without, the prefix is computed once, and what stands in it before the image
+    once for all images of the same instruction, see :class:`PrefixCache`. The results are the same.
+
+    Args:
+        model: The language model.
+        prefix: Of B images.
+        objects: (B, M, D) tokens to answer for.
+        queries: (B, K, D) what each of them is asked with.
+        tokens_per_pass: Most tokens of a pass without gradients, B * (new tokens of the prefix + objects * K); a prefix
+            alone, or one object of every image, may be more. None for all in one pass.
+
+    Yields:
+        (B, C, D) hidden states of the prefix's class tokens, the same each time, and (B, n, K, D) of the queries of the
+        next n objects.
+    """
+    num, size = objects.size(1), queries.size(1)
+    layout, batch = prefix.layout, len(objects)
+    length = layout.prefix_length
+    cache, key, head = model.prefix_cache, None, None
+    if not torch.is_grad_enabled() and not model.training and prefix.head and cache.max_bytes:
+        cache.check(model)
+        key = cache.key(prefix.head, objects.device)
+        head = cache.get(key)
+    cached = 0 if head is None else len(prefix.head)
+
+    def own(part: slice) -> Tensor:
+        tokens = objects[:, part, None] + queries[:, None].to(objects.dtype)
+        return tokens.flatten(1, 2).to(prefix.embeddings.dtype)
+
+    first, step = num, num
+    if tokens_per_pass is not None and not torch.is_grad_enabled():
+        first = (tokens_per_pass - batch * (length - cached)) // (batch * size)
+        first = min(num, max(0, first))
+        step = max(1, tokens_per_pass // (batch * size))
+    record = None
+    if first < num:
+        record = PrefixMemory(length)
+    elif key is not None and head is None:
+        record = PrefixMemory(len(prefix.head), rows=1)
+    here = replace(layout, num_objects=first, object_size=size, cached=cached)
+    sequence = torch.cat([prefix.embeddings[:, cached:], own(slice(first))], 1)
+    hidden = model(sequence, here, past=head and head.memory, record=record)
+    known = hidden[:, : here.num_new]
+    if head is not None:
+        known = torch.cat([head.hidden.expand(batch, -1, -1), known], 1)
+    elif key is not None:
+        end = len(prefix.head)
+        cache.put(key, PrefixHead(record.head(end), known[:1, :end].clone()))
+    contexts = known.gather(1, prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1)))
+    if first or not num:
+        yield contexts, hidden[:, here.num_new :].unflatten(1, (first, size))
+    del hidden, known, sequence
+    for start in range(first, num, step):
+        part = slice(start, min(num, start + step))
+        here = replace(here, num_objects=part.stop - start, cached=length)
+        hidden = model(own(part), here, past=record)
+        yield contexts, hidden.unflatten(1, (-1, size))

@@ -1,0 +1,83 @@
+"""The shared-prefix pattern by torch's FlexAttention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .shared_prefix import SharedPrefixLayout
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tuple[Callable, Callable]:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    return (
+        torch.compile(flex_attention, dynamic=True),
+        torch.compile(create_block_mask, dynamic=True),
+    )
+
+
+def _block_mask(layout: SharedPrefixLayout, window: int | None, create: Callable) -> object:
+    """The table of :mod:`.shared_prefix` as a function of two indices; one mask serves all layers."""
+    key = 'block', window
+    if key in layout._masks:
+        return layout._masks[key]
+    length, new, size = layout.prefix_length, layout.num_new, max(layout.object_size, 1)
+    device = layout.valid.device
+    prefix, start = layout.prefix_positions()
+    own = start + torch.arange(layout.object_size, device=device).repeat(layout.num_objects)
+    positions = torch.cat([prefix, own], 1)
+    valid = torch.nn.functional.pad(layout.valid, (0, layout.num_own), value=True)
+    is_image = torch.nn.functional.pad(layout.is_image, (0, layout.num_own))
+
+    def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        q = q + (length - new)
+        text = (k <= q) | (is_image[batch, q] & is_image[batch, k])
+        in_prefix = (k < length) & valid[batch, k] & ((q >= length) | text)
+        same_object = (q - length) // size == (k - length) // size
+        in_own = (k >= length) & (q >= length) & same_object & (k <= q)
+        seen = in_prefix | in_own
+        if window is not None:
+            seen = seen & (positions[batch, q] - positions[batch, k] < window)
+        return seen | (q == k)
+
+    total = length + layout.num_own
+    mask = create(sees, len(valid), None, total - layout.cached, total, device=device)
+    layout._masks[key] = mask
+    return mask
+
+
+def flex_kernel(
+    query: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    own: tuple[Tensor, Tensor],
+    layout: SharedPrefixLayout,
+    scaling: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """See :func:`sdpa_kernel`. Compiled on GPUs; on the CPU torch computes it unfused, which is for checks.
+
+    Raises:
+        NotImplementedError: if the model drops attention weights.
+    """
+    if dropout:
+        raise NotImplementedError(
+            "attn_implementation='flex_attention' knows no attention_dropout: set the language model's to 0, "
+            "or use 'sdpa'"
+        )
+    if query.is_cuda:
+        attend, create = _compiled()
+    else:
+        from torch.nn.attention.flex_attention import create_block_mask as create
+        from torch.nn.attention.flex_attention import flex_attention as attend
+    key, value = (torch.cat(pair, 2) for pair in zip(prefix, own))
+    # In mixed precision, rotary embeddings make queries and keys float32.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    groups = query.size(1) != key.size(1)
+    mask = _block_mask(layout, window, create)
+    return attend(query, key, value, block_mask=mask, scale=scaling, enable_gqa=groups)

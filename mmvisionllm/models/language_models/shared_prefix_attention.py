@@ -1,0 +1,180 @@
+"""Attention of a sequence whose objects share a prefix, in transformers' interface.
+
+Three kernels compute it, named as transformers names its own: ``'sdpa'`` (plain torch, everywhere), ``'flex_attention'``
+and ``'flash_attention_2'``. All of them equal :meth:`SharedPrefixLayout.dense_mask` at a cost linear in the objects.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .flash_kernel import flash_kernel
+from .flex_kernel import flex_kernel
+from .shared_prefix import PrefixMemory, SharedPrefixLayout, prefix_attention
+
+# Scores that are held at once where no gradient is needed.
+_BLOCK = 2**22
+
+
+def _attend(
+    q: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    own: tuple[Tensor, Tensor],
+    seen: Tensor | None,
+    causal: Tensor,
+    dropout: float,
+) -> Tensor:
+    """Scaled queries (B, H_kv, G, n, K, d) over prefix and own object, side by side under one softmax."""
+    # In mixed precision, products come out in another type than the queries: rotary embeddings are in float32.
+    to_prefix = q.flatten(2, 4) @ prefix[0].transpose(-1, -2)
+    to_prefix = to_prefix.view(*q.shape[:-1], -1)
+    if seen is not None:
+        to_prefix = to_prefix.masked_fill(
+            ~seen[:, None, None, None], torch.finfo(to_prefix.dtype).min
+        )
+    to_own = q @ own[0].transpose(-1, -2)
+    to_own = to_own.masked_fill(~causal, torch.finfo(to_own.dtype).min)
+    length, dtype = to_prefix.size(-1), to_own.dtype
+    scores = torch.cat([to_prefix, to_own], -1)
+    del to_prefix, to_own
+    weights = scores.softmax(-1, dtype=torch.float32).to(dtype)
+    del scores
+    weights = F.dropout(weights, dropout, training=dropout > 0)
+    out = weights[..., :length].flatten(2, 4) @ prefix[1]
+    return out.view(*q.shape[:-1], -1) + weights[..., length:] @ own[1]
+
+
+def sdpa_kernel(
+    query: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    own: tuple[Tensor, Tensor],
+    layout: SharedPrefixLayout,
+    scaling: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """Plain torch.
+
+    Args:
+        query: (B, H, L - cached + M * K, d).
+        prefix: Keys and values, (B, H_kv, L, d).
+        own: The objects' keys and values, (B, H_kv, M * K, d).
+        layout: The sequence's shape.
+        scaling: Factor of the scores.
+        dropout: Probability of a weight to be dropped.
+        window: Sliding window in positions, where it hides anything.
+
+    Returns:
+        (B, H, L - cached + M * K, d).
+    """
+    new, parts = layout.num_new, []
+    if new:
+        parts.append(
+            prefix_attention(query[:, :, :new], *prefix, layout, scaling, dropout, window)
+        )
+    num, size = layout.num_objects, layout.object_size
+    if num * size:
+        batch, kv_heads, length, _ = prefix[0].shape
+        q = query[:, :, new:].unflatten(2, (num, size)).unflatten(1, (kv_heads, -1)) * scaling
+        own_key, own_value = (t.unflatten(2, (num, size))[:, :, None] for t in own)
+        seen, causal = layout.object_mask(window), layout.own_mask(window)
+        scores = batch * query.size(1) * size * (length + size)
+        step = num if torch.is_grad_enabled() else max(1, _BLOCK // scores)
+        blocks = [slice(i, i + step) for i in range(0, num, step)]
+        outs = [
+            _attend(
+                q[:, :, :, b], prefix, (own_key[:, :, :, b], own_value[:, :, :, b]), seen, causal, dropout
+            )
+            for b in blocks
+        ]
+        out = outs[0] if len(outs) == 1 else torch.cat(outs, 3)
+        parts.append(out.flatten(1, 2).flatten(2, 3))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+KERNELS = dict(sdpa=sdpa_kernel, flex_attention=flex_kernel, flash_attention_2=flash_kernel)
+
+
+def check_kernel(name: str) -> str:
+    """The name of a kernel that can run here.
+
+    Raises:
+        ValueError: for an unknown name.
+        ImportError: if its library is not installed.
+    """
+    if name not in KERNELS:
+        raise ValueError(f'attn_implementation must be one of {", ".join(KERNELS)}, got {name!r}')
+    needed = dict(flex_attention='torch.nn.attention.flex_attention', flash_attention_2='flash_attn')
+    if name in needed and importlib.util.find_spec(needed[name]) is None:
+        mend = dict(flex_attention='torch 2.5 or newer', flash_attention_2='pip install flash-attn')
+        raise ImportError(
+            f'attn_implementation={name!r} needs {needed[name]} ({mend[name]}), which is not installed; '
+            "'sdpa' needs nothing"
+        )
+    return name
+
+
+def shared_prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    layout: SharedPrefixLayout | None = None,
+    kernel: str = 'sdpa',
+    past: PrefixMemory | None = None,
+    record: PrefixMemory | None = None,
+    sliding_window: int | None = None,
+    **kwargs: object,
+) -> tuple[Tensor, None]:
+    """Attention function in transformers' interface, equal to a dense mask's result at linear cost.
+
+    Args:
+        module: The attention layer, for its ``layer_idx``.
+        query: (B, H, S, d), of the positions of this pass.
+        key: (B, H_kv, S, d), with H a multiple of H_kv.
+        value: (B, H_kv, S, d).
+        attention_mask: Ordinary text's mask; with a layout, the layout says who sees whom.
+        layout: The sequence's shape. None for ordinary text, which goes to transformers' SDPA.
+        kernel: One of ``KERNELS``.
+        past: Keys and values of the prefix's first ``layout.cached`` positions.
+        record: Takes the prefix's keys and values.
+        sliding_window: The layer's, in positions.
+
+    Returns:
+        (B, S, H, d) and None in place of the weights.
+
+    Raises:
+        NotImplementedError: for models whose attention is more than a softmax over scaled products, and for what the
+            kernel does not know.
+    """
+    if layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    extras = [
+        name for name in ('softcap', 's_aux', 'position_bias') if kwargs.get(name) is not None
+    ]
+    if extras:
+        raise NotImplementedError(
+            f'{type(module).__name__} uses {", ".join(extras)} in its attention, which decoding in parallel does not '
+            'know; use a model of the LLaMA kind'
+        )
+    new = layout.num_new
+    prefix, own = zip(*((t[:, :, :new], t[:, :, new:]) for t in (key, value)))
+    if past is not None:
+        prefix = past.extend(module.layer_idx, *prefix)
+    if record is not None:
+        record.record(module.layer_idx, *prefix)
+    scaling = query.size(-1) ** -0.5 if scaling is None else scaling
+    window = layout.window(sliding_window)
+    out = KERNELS[kernel](query, prefix, own, layout, scaling, dropout, window)
+    return out.transpose(1, 2), None
