@@ -56,7 +56,7 @@ def token_by_token(
     contexts = hidden[:, prefix.class_positions[0]]
     start = int(positions.max()) + 1
     total = objects.size(1) * len(queries)
-    visible = torch.zeros(1, 1, 1, length + total, dtype=torch.bool)
+    visible = torch.zeros(1, 1, 1, length + total, dtype=torch.bool, device=objects.device)
     visible[..., :length] = True
     class_logits, point_logits, chosen = [], [], []
     for m in range(objects.size(1)):
@@ -65,9 +65,9 @@ def token_by_token(
             seen = length + m * len(queries) + k + 1
             visible[..., seen - 1] = True
             hidden = body(
-                inputs_embeds=(objects[:, m] + formats[k])[:, None],
+                inputs_embeds=(objects[:, m] + formats[k])[:, None].to(prefix.embeddings.dtype),
                 attention_mask=visible[..., :seen],
-                position_ids=torch.tensor([[start + k]]),
+                position_ids=torch.tensor([[start + k]], device=objects.device),
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
