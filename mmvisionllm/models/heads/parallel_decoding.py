@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..language_models import LanguageModel, PrefixHead, PrefixMemory
+from ..language_models.transformers_bridge import HAS_INTERFACE
 from .prefix import Prefix
 
 
@@ -21,7 +22,7 @@ def decode_objects(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states of the objects' queries, some objects at a time.
 
-    With gradients, all of it is one pass. Without, the prefix is computed once, and what stands in it before the image
+    With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and what stands in it before the image
     once for all images of the same instruction, see :class:`PrefixCache`. The results are the same.
 
     Args:
@@ -39,8 +40,9 @@ def decode_objects(
     num, size = objects.size(1), queries.size(1)
     layout, batch = prefix.layout, len(objects)
     length = layout.prefix_length
+    in_passes = HAS_INTERFACE and not torch.is_grad_enabled()
     cache, key, head = model.prefix_cache, None, None
-    if not torch.is_grad_enabled() and not model.training and prefix.head and cache.max_bytes:
+    if in_passes and not model.training and prefix.head and cache.max_bytes:
         cache.check(model)
         key = cache.key(prefix.head, objects.device)
         head = cache.get(key)
@@ -51,7 +53,7 @@ def decode_objects(
         return tokens.flatten(1, 2).to(prefix.embeddings.dtype)
 
     first, step = num, num
-    if tokens_per_pass is not None and not torch.is_grad_enabled():
+    if tokens_per_pass is not None and in_passes:
         first = (tokens_per_pass - batch * (length - cached)) // (batch * size)
         first = min(num, max(0, first))
         step = max(1, tokens_per_pass // (batch * size))

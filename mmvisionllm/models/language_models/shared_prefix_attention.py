@@ -41,7 +41,8 @@ def _attend(
     length, dtype = to_prefix.size(-1), to_own.dtype
     scores = torch.cat([to_prefix, to_own], -1)
     del to_prefix, to_own
-    weights = scores.softmax(-1, dtype=torch.float32).to(dtype)
+    # Sums are in float32 in any type; autocast hands float32 back.
+    weights = scores.softmax(-1).to(dtype)
     del scores
     weights = F.dropout(weights, dropout, training=dropout > 0)
     out = weights[..., :length].flatten(2, 4) @ prefix[1]

@@ -1,7 +1,8 @@
 """How shared-prefix attention gets into a Hugging Face model.
 
 transformers takes attention and mask functions of others since 4.53 (``AttentionInterface``, ``AttentionMaskInterface``).
-Before, its models call torch's ``scaled_dot_product_attention`` themselves: there the call is answered in its place.
+Before, its models call torch's ``scaled_dot_product_attention`` themselves: there the call is answered in its place, and a
+sequence is one pass: 4.44's rotary embeddings of some models know no positions beyond it.
 """
 
 from __future__ import annotations

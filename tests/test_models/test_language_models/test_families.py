@@ -110,6 +110,7 @@ def test_flash_attention_equals_the_dense_mask(small, family):
             assert (model(embeddings, layout)[where] - exact).abs().mean() < bound
 
 
+@SINCE_453
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('family', FAMILIES)
 @torch.no_grad()
