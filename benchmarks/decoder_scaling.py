@@ -278,8 +278,8 @@ def main() -> None:
             chosen = {r['method']: r for r in rows if (r['phase'], r['points']) == (phase, points)}
             if 'ours' not in chosen:
                 continue
-            for name, row in chosen.items():
-                ours = chosen['ours']
+            ours = chosen['ours']
+            for row in chosen.values():
                 row['slower_than_ours'] = round(row['seconds'] / ours['seconds'], 2)
                 row['memory_of_ours'] = round(row['peak_mb'] / max(ours['peak_mb'], 1e-6), 2)
                 if 'warm' in chosen:

@@ -22,8 +22,9 @@ def decode_objects(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states of the objects' queries, some objects at a time.
 
-    With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and what stands in it before the image
-    once for all images of the same instruction, see :class:`PrefixCache`. The results are the same.
+    With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and
+    what stands in it before the image once for all images of the same instruction, see :class:`PrefixCache`. The
+    results are the same.
 
     Args:
         model: The language model.

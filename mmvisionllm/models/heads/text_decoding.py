@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from mmvisionllm.instructions import Instruction
 
 from ..language_models import InstructionTokenizer
+from ..language_models.transformers_bridge import counting_on
 from ..structures import ImageTokens
 from .prefix import embed_prefix
 
@@ -122,16 +123,16 @@ def generate_texts(
         generation['max_new_tokens'] = min(generation['max_new_tokens'], room)
     # What stands in the cache is not looked at again; `generate` wants its length.
     ids = torch.full((batch, length + 1), tokenizer.start_id, device=layout.valid.device)
-    positions = layout.position_ids()
-    out = model.lm.generate(
-        input_ids=ids,
-        attention_mask=F.pad(layout.valid, (0, 1), value=True).long(),
-        position_ids=torch.cat([positions, positions.amax(1, keepdim=True) + 1], 1),
-        past_key_values=cache,
-        pad_token_id=tokenizer.eos_id,
-        eos_token_id=tokenizer.eos_id,
-        # Rows of the output layer behind the tokenizer's last id are padding.
-        suppress_tokens=model.padding_ids or None,
-        **generation,
-    )
+    _, start = layout.prefix_positions()
+    with counting_on(model.lm, length, start):
+        out = model.lm.generate(
+            input_ids=ids,
+            attention_mask=F.pad(layout.valid, (0, 1), value=True).long(),
+            past_key_values=cache,
+            pad_token_id=tokenizer.eos_id,
+            eos_token_id=tokenizer.eos_id,
+            # Rows of the output layer behind the tokenizer's last id are padding.
+            suppress_tokens=model.padding_ids or None,
+            **generation,
+        )
     return [tokenizer.decode_words(row) for row in out[:, length + 1 :].tolist()]

@@ -26,6 +26,7 @@ from .transformers_bridge import (
     run_body,
     run_body_dense,
     sliding_window,
+    text_config,
     watch_attention,
 )
 
@@ -151,7 +152,7 @@ class LanguageModel(BaseModule):
 
     def signature(self) -> dict[str, str | int]:
         """What a checkpoint and the language model that it is loaded into must agree on."""
-        config = self.lm.config.get_text_config()
+        config = text_config(self.lm)
         return dict(
             model_type=config.model_type,
             hidden_size=self.hidden_size,
@@ -210,7 +211,7 @@ class LanguageModel(BaseModule):
     @property
     def max_length(self) -> int:
         """Most positions of a sequence."""
-        config = self.lm.config.get_text_config()
+        config = text_config(self.lm)
         return getattr(config, 'max_position_embeddings', None) or sys.maxsize
 
     @property

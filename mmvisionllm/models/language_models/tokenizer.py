@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 
@@ -40,19 +41,21 @@ def keep_added_tokens_glued(hf: PreTrainedTokenizerBase) -> None:
     if backend is None:
         return
     pre = backend.pre_tokenizer
-    steps = backend.normalizer
-    steps = list(steps) if isinstance(steps, normalizers.Sequence) else []
+    steps = []
+    if isinstance(backend.normalizer, normalizers.Sequence):
+        # Read from its state: sequences can be looped over only since tokenizers 0.20.
+        steps = [s['type'] for s in json.loads(backend.normalizer.__getstate__())['normalizers']]
     # transformers 5.24 wraps it, and doubles a space at the beginning of a text, which every added token starts anew.
     if isinstance(pre, pre_tokenizers.Sequence) and len(list(pre)) == 1:
         pre = list(pre)[0]
-        if [type(s) for s in steps] == [normalizers.Replace, normalizers.Replace]:
-            backend.normalizer = steps[0]
+        if steps == ['Replace', 'Replace']:
+            backend.normalizer = list(backend.normalizer)[0]
     if isinstance(pre, pre_tokenizers.Metaspace) and pre.prepend_scheme == 'always':
         pre.prepend_scheme = 'first'
         backend.pre_tokenizer = pre
     # The same in the older spelling: no pre-tokenizer, and a normalizer that prepends and replaces.
-    if pre is None and [type(s) for s in steps] == [normalizers.Prepend, normalizers.Replace]:
-        backend.normalizer = None
+    if pre is None and steps == ['Prepend', 'Replace']:
+        backend.normalizer = normalizers.Sequence([])  # tokenizers 0.19 does not take None
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
 
 

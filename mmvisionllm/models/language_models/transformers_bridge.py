@@ -1,12 +1,15 @@
 """How shared-prefix attention gets into a Hugging Face model.
 
-transformers takes attention and mask functions of others since 4.53 (``AttentionInterface``, ``AttentionMaskInterface``).
-Before, its models call torch's ``scaled_dot_product_attention`` themselves: there the call is answered in its place, and a
-sequence is one pass: 4.44's rotary embeddings of some models know no positions beyond it.
+transformers takes attention and mask functions of others since 4.53 (``AttentionInterface``,
+``AttentionMaskInterface``). Before, its models call torch's ``scaled_dot_product_attention`` themselves: there the call
+is answered in its place, and a sequence is one pass: 4.44's rotary embeddings of some models know no positions beyond.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,7 +48,8 @@ def text_config(lm: nn.Module) -> Any:
 
 def body(lm: nn.Module) -> nn.Module:
     """A causal language model without its output layer."""
-    return lm.get_decoder() if hasattr(lm, 'get_decoder') else lm.base_model
+    decoder = lm.get_decoder() if hasattr(lm, 'get_decoder') else lm
+    return lm.base_model if decoder is lm else decoder  # GPT-2's is itself before transformers 5
 
 
 def sliding_window(lm: nn.Module) -> int | None:
@@ -69,7 +73,7 @@ def run_body(
         kwargs: Arguments of the model.
 
     Raises:
-        NotImplementedError: for what this version of transformers does not let through.
+        NotImplementedError: before transformers 4.53, for sequences longer than a sliding window.
     """
     layout = call['layout']
     positions = layout.position_ids()
@@ -85,14 +89,8 @@ def run_body(
             'shorten the instruction, or update transformers to 4.53 or newer'
         )
     # It comes to every attention layer as it is, in a recomputed forward pass too.
-    positions.shared_prefix = call = dict(call, answered=0)
-    hidden = body(lm)(attention_mask=mask, **kwargs).last_hidden_state
-    if not call['answered']:
-        raise NotImplementedError(
-            f'transformers {transformers.__version__} does not hand {type(lm).__name__} positions through to its '
-            'attention: update transformers to 4.53 or newer'
-        )
-    return hidden
+    positions.shared_prefix = call
+    return body(lm)(attention_mask=mask, **kwargs).last_hidden_state
 
 
 def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
@@ -117,6 +115,33 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
         _set_implementation(lm, IMPLEMENTATION)
 
 
+@contextmanager
+def counting_on(lm: nn.Module, length: int, start: Tensor) -> Iterator[None]:
+    """Let generation behind a prefix count on from the prefix's own positions.
+
+    transformers 4 repeats the last position that it is given; without any, it counts image tokens one by one.
+
+    Args:
+        lm: Whose ``generate`` is called inside.
+        length: Positions of the cache that are the prefix.
+        start: (B, 1) position of the first token behind it; beams of a sequence share one.
+    """
+
+    def place(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+        ids = args[0] if args else kwargs.get('input_ids')
+        ids = kwargs['inputs_embeds'] if ids is None else ids
+        done = kwargs['past_key_values'].get_seq_length() - length
+        steps = torch.arange(done, done + ids.size(1), device=start.device)
+        positions = start.repeat_interleave(len(ids) // len(start), 0) + steps
+        return args, dict(kwargs, position_ids=positions)
+
+    handle = body(lm).register_forward_pre_hook(place, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _set_implementation(lm: nn.Module, name: str) -> None:
     if HAS_INTERFACE:
         lm.set_attn_implementation(name)
@@ -135,11 +160,13 @@ class _Answer(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
-        self.call['answered'] += 1
-        call = {name: value for name, value in self.call.items() if name != 'answered'}
-        dropout, scaling = kwargs.get('dropout_p', 0.0), kwargs.get('scale')
         out, _ = shared_prefix_attention(
-            self.module, *args[:3], None, scaling=scaling, dropout=dropout, **call
+            self.module,
+            *args[:3],
+            None,
+            scaling=kwargs.get('scale'),
+            dropout=kwargs.get('dropout_p', 0.0),
+            **self.call,
         )
         return out.transpose(1, 2)
 
@@ -158,10 +185,25 @@ def _leave(module: nn.Module, args: tuple, out: Any) -> None:
 
 
 def watch_attention(lm: nn.Module) -> None:
-    """Prepare a model's attention layers where transformers has no interface for them."""
+    """Prepare a model's attention layers where transformers has no interface for them.
+
+    Raises:
+        NotImplementedError: if they do not get positions, and with them who sees whom.
+    """
     if HAS_INTERFACE:
         return
-    for module in lm.modules():
-        if hasattr(module, 'layer_idx') and type(module).__name__.endswith('Attention'):
-            module.register_forward_pre_hook(_enter, with_kwargs=True)
-            module.register_forward_hook(_leave, always_call=True)
+    layers = [m for m in lm.modules() if hasattr(m, 'layer_idx') and _takes_positions(m)]
+    if not layers:
+        raise NotImplementedError(
+            f'transformers {transformers.__version__} does not hand {type(lm).__name__} positions through to its '
+            'attention: update transformers to 4.53 or newer, or use a model of the LLaMA kind'
+        )
+    for layer in layers:
+        layer.register_forward_pre_hook(_enter, with_kwargs=True)
+        layer.register_forward_hook(_leave, always_call=True)
+
+
+def _takes_positions(module: nn.Module) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    takes = any(p.name == 'position_ids' or p.kind is p.VAR_KEYWORD for p in parameters)
+    return takes and type(module).__name__.endswith('Attention')

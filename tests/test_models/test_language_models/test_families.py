@@ -174,6 +174,13 @@ def test_window_is_refused(small):
     assert found.abs().max() < 1e-4
 
 
+@pytest.mark.skipif(HAS_INTERFACE, reason='can be used since transformers 4.53')
+def test_attention_without_positions_is_refused(small):
+    gpt2 = dict(model_type='gpt2', n_embd=32, n_layer=1, n_head=4)
+    with pytest.raises(NotImplementedError, match='does not hand GPT2LMHeadModel positions'):
+        small.build(small.language_model(config=gpt2))
+
+
 def test_unknown_and_missing_kernels(small):
     with pytest.raises(ValueError, match="must be one of sdpa, flex_attention.* got 'magic'"):
         small.build(small.language_model(attn_implementation='magic'))

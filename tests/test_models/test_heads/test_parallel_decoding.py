@@ -1,0 +1,217 @@
+"""Objects in several passes, and instructions that are kept between images: the same answers for less."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from mmvisionllm.models.heads.parallel_decoding import decode_objects
+from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.language_models.transformers_bridge import HAS_INTERFACE
+
+pytestmark = pytest.mark.skipif(not HAS_INTERFACE, reason='one pass before transformers 4.53')
+LATE = 'Please find <class> as <format> in <image>'
+
+
+@pytest.fixture(scope='module', params=['vocabulary', 'contextual'])
+def decoder(request, small, make):
+    return make.enlarge(small.build(small.decoder(class_logits=request.param)).eval())
+
+
+@pytest.fixture(autouse=True)
+def emptied(decoder):
+    decoder.language_model.prefix_cache.clear()
+    decoder.tokens_per_pass = 2048
+
+
+def logits(decoded):
+    return torch.cat([decoded.class_logits.flatten(1), decoded.point_logits.flatten(1)], 1)
+
+
+@torch.no_grad()
+def in_one_pass(decoder, tokens, instructions):
+    """With gradients allowed nothing is split or kept; the model has none to give."""
+    decoder.language_model.prefix_cache.clear()
+    with torch.enable_grad():
+        return logits(decoder(tokens, instructions)).detach()
+
+
+def passes_of(decoder):
+    """The sequence lengths of the language model's passes from now on."""
+    lengths = []
+    decoder.language_model.register_forward_pre_hook(
+        lambda module, args: lengths.append(tuple(args[0].shape[:2]))
+    )
+    return lengths
+
+
+@pytest.mark.parametrize('bound', [1, 60, 130, 200, 2048, None])
+@pytest.mark.parametrize('num_points', [2, 8])
+def test_passes_under_a_bound_equal_one_pass(decoder, make, bound, num_points):
+    tokens = make.image_tokens(num=9)
+    instructions = [make.instruct(num_points), make.instruct(2, make.names[:2], LATE)]
+    expected = in_one_pass(decoder, tokens, instructions)
+    decoder.tokens_per_pass = bound
+    lengths = passes_of(decoder)
+    with torch.no_grad():
+        found = logits(decoder(tokens, instructions))
+    finite = expected.isfinite()
+    assert torch.equal(finite, found.isfinite())
+    assert (found - expected)[finite].abs().max() < 1e-5
+    assert expected[finite].std() > 0.01
+    size = 1 + 2 * num_points
+    if bound:
+        # But for the prefix, or one object of each image, no pass is larger.
+        assert all(b * n <= max(bound, b * size) for b, n in lengths[1:])
+    total = sum(n for _, n in lengths)
+    assert (len(lengths) == 1) == (bound is None or 2 * total <= bound)
+    # Every position is computed once.
+    prefix = embed_prefix(decoder.language_model, instructions, decoder.project(tokens))
+    assert total == prefix.layout.prefix_length + 9 * size
+
+
+@pytest.mark.parametrize('bound', [60, 2048])
+@torch.no_grad()
+def test_a_known_instruction_is_not_computed_again(decoder, make, bound):
+    """Over three images, alone and in batches; the head of the prefix goes through the model once."""
+    decoder.tokens_per_pass = bound
+    cache = decoder.language_model.prefix_cache
+    instruction = make.instruct(2, text=LATE)
+    head = decoder.language_model.tokenizer.encode(LATE.split('<image>')[0], bos=True)
+    batches = [make.image_tokens(1, seed=i) for i in (1, 2)] + [make.image_tokens(3, seed=4)]
+    expected = [in_one_pass(decoder, t, [instruction] * len(t.embeddings)) for t in batches]
+    lengths = passes_of(decoder)
+    totals = []
+    for tokens, one_pass in zip(batches, expected):
+        lengths.clear()
+        found = logits(decoder(tokens, [instruction] * len(tokens.embeddings)))
+        totals.append(sum(n for _, n in lengths))
+        assert (found - one_pass).abs().max() < 1e-5
+    known = len(next(iter(cache.heads))[0])
+    assert len(cache.heads) == 1 and known > len(head)  # with the category set written out
+    assert totals[1] == totals[2] == totals[0] - known
+
+
+@torch.no_grad()
+def test_images_of_different_instructions_share_nothing(decoder, make):
+    instructions = [make.instruct(2, text=LATE), make.instruct(2, make.names[:3], LATE)]
+    tokens = make.image_tokens(2)
+    found = logits(decoder(tokens, instructions))
+    assert not decoder.language_model.prefix_cache.heads
+    expected = in_one_pass(decoder, tokens, instructions)
+    finite = expected.isfinite()
+    assert (found - expected)[finite].abs().max() < 1e-5
+    decoder(tokens, instructions[:1] * 2)
+    decoder(tokens, instructions[1:] * 2)
+    assert len(decoder.language_model.prefix_cache.heads) == 2
+
+
+CHANGES = {
+    'train': lambda d: d.train().eval(),
+    'eval': lambda d: d.eval(),
+    'load_state_dict': lambda d: d.load_state_dict(d.state_dict()),
+    'load parts': lambda d: d.language_model.load_state_dict(
+        {k: v for k, v in d.language_model.state_dict().items() if 'added' in k}, strict=False
+    ),
+    'to': lambda d: d.float(),
+}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+@torch.no_grad()
+def test_nothing_is_kept_when_weights_may_have_changed(decoder, make, change):
+    cache = decoder.language_model.prefix_cache
+    decoder(make.image_tokens(1), [make.instruct(2, text=LATE)])
+    assert cache.heads and cache.nbytes > 0
+    CHANGES[change](decoder)
+    assert not cache.heads and cache.nbytes == 0
+
+
+@pytest.mark.parametrize('part', ['lm', 'added'])
+@torch.no_grad()
+def test_a_weight_that_is_written_to_is_noticed(decoder, make, part):
+    """As by an optimizer's step in evaluation mode."""
+    changed = deepcopy(decoder)
+    tokens, instructions = make.image_tokens(1), [make.instruct(2, text=LATE)]
+    before = logits(changed(tokens, instructions))
+    assert changed.language_model.prefix_cache.heads
+    module = getattr(changed.language_model, part)
+    for parameter in module.parameters():
+        parameter.mul_(1.1)
+    after = logits(changed(tokens, instructions))
+    assert (after - before).abs().max() > 1e-3
+    assert (after - in_one_pass(changed, tokens, instructions)).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_a_copy_of_the_model_keeps_nothing_of_the_original(decoder, make):
+    decoder(make.image_tokens(1), [make.instruct(2, text=LATE)])
+    copied = deepcopy(decoder)
+    assert decoder.language_model.prefix_cache.heads
+    assert not copied.language_model.prefix_cache.heads
+    assert copied.language_model.prefix_cache.max_bytes == decoder.language_model.prefix_cache.max_bytes
+
+
+def test_training_keeps_nothing_and_is_one_pass(decoder, make):
+    decoder.tokens_per_pass = 1
+    lengths = passes_of(decoder)
+    tokens, instructions = make.image_tokens(1), [make.instruct(2, text=LATE)]
+    decoder(tokens, instructions)
+    assert len(lengths) == 1 and not decoder.language_model.prefix_cache.heads
+    # Dropout would be frozen into what is kept.
+    decoder.train()
+    with torch.no_grad():
+        decoder(tokens, instructions)
+    decoder.eval()
+    assert not decoder.language_model.prefix_cache.heads
+
+
+@torch.no_grad()
+def test_memory_is_bounded(small, make):
+    free = small.build(small.decoder()).eval()
+    names = [make.names[i:] + make.names[:i] for i in range(4)]
+    asked = [make.instruct(2, n, LATE) for n in names]
+    cache = free.language_model.prefix_cache
+    for instruction in asked:
+        free(make.image_tokens(1), [instruction])
+    assert len(cache.heads) == 4
+    one = max(head.nbytes for head in cache.heads.values())
+    # 2 layers of keys and values of 2 heads with 8 channels, and 32 channels of hidden states, in float32.
+    length = max(len(key[0]) for key in cache.heads)
+    assert one == length * (2 * 2 * 2 * 8 + 32) * 4
+    for max_bytes, kept in ((2.5 * one, 2), (one / 2, 0), (0, 0)):
+        few = small.build(small.decoder(language_model__prefix_cache_mb=max_bytes / 1e6)).eval()
+        cache = few.language_model.prefix_cache
+        for instruction in [*asked, asked[2]]:
+            few(make.image_tokens(1), [instruction])
+            assert cache.nbytes <= max_bytes
+        assert len(cache.heads) == kept
+    # The one used last stays.
+    recent = small.build(small.decoder(language_model__prefix_cache_mb=2.5 * one / 1e6)).eval()
+    for i in (0, 1, 0, 2):
+        recent(make.image_tokens(1), [asked[i]])
+    keys = {key[0] for key in recent.language_model.prefix_cache.heads}
+    heads = []
+    for i in (0, 2):
+        prefix = embed_prefix(recent.language_model, [asked[i]], torch.zeros(1, 1, 32))
+        heads.append(prefix.head)
+    assert keys == set(heads)
+
+
+@torch.no_grad()
+def test_mixed_precision_is_kept_apart(decoder, make):
+    tokens, instructions = make.image_tokens(1), [make.instruct(2, text=LATE)]
+    decoder(tokens, instructions)
+    with torch.autocast('cpu', torch.bfloat16):
+        decoder(tokens, instructions)
+    assert len(decoder.language_model.prefix_cache.heads) == 2
+
+
+@torch.no_grad()
+def test_no_objects(decoder, make):
+    model = decoder.language_model
+    instructions = [make.instruct(2, text=LATE)]
+    prefix = embed_prefix(model, instructions, decoder.project(make.image_tokens(1)))
+    queries, _ = decoder.format_queries(model, instructions)
+    ((contexts, hidden),) = decode_objects(model, prefix, torch.zeros(1, 0, 32), queries, 10)
+    assert contexts.shape == (1, 5, 32) and hidden.shape == (1, 0, 5, 32)
