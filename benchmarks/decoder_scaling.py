@@ -19,6 +19,7 @@ after. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import subprocess
 import sys
@@ -179,7 +180,7 @@ def case(args: argparse.Namespace) -> dict[str, object]:
     instruction = ask(num_points, args.categories)
     function = step if phase == 'train' else run
     num = args.num_objects if phase == 'predict' else args.matched
-    at_once = args.copies if method == 'copies' else num
+    at_once = min(num, args.copies) if method == 'copies' else num
     with torch.set_grad_enabled(phase == 'train'):
         small = decoder, image[:, :2], ask(num_points, 3), 2
         ours, found = function('ours', *small), function(method, *small)
@@ -222,7 +223,8 @@ def peak_mb(args: argparse.Namespace, reset: bool = False) -> float:
             torch.cuda.reset_peak_memory_stats()
             return torch.cuda.memory_allocated() / 1e6
         return torch.cuda.max_memory_allocated() / 1e6
-    if reset:  # the highest so far, of building and warming up, is not the run's
+    if reset:  # the highest so far, of building and warming up, is not the run's, nor is what they have freed
+        ctypes.CDLL('libc.so.6').malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')
     return peak_resident_mb()
 
@@ -242,7 +244,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--matched', type=int, default=20, help='objects of a training step')
     parser.add_argument('--points', type=int, nargs='+', default=[2, 24], help='N')
     parser.add_argument('--categories', type=int, default=80)
-    parser.add_argument('--copies', type=int, default=4)
+    parser.add_argument('--copies', type=int, default=16)
     parser.add_argument('--phases', nargs='+', default=['predict', 'train'])
     parser.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
     parser.add_argument('--repeats', type=int, default=1)

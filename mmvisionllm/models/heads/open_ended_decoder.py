@@ -19,7 +19,7 @@ from .alignment import alignment_loss
 from .class_scoring import detection_scores, score_classes
 from .format_parser import FormatParser
 from .format_queries import FormatQueries
-from .parallel_decoding import decode_objects
+from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
 from .set_criterion import expected_bins
@@ -205,15 +205,18 @@ class OpenEndedDecoder(BaseModule):
         passes = decode_objects(
             self.language_model, prefix, objects, queries, self.tokens_per_pass
         )
-        classes, points = [], []
-        for contexts, hidden in passes:
-            classes.append(score_classes(self, hidden[:, :, 0], contexts, instructions))
-            points.append(
-                self.language_model.added_logits(
-                    hidden[:, :, 1:], self.vocabulary.location_slice
-                ).unflatten(2, (queries.size(2) // 2, 2))
-            )
-        classes, points = (x[0] if len(x) == 1 else torch.cat(x, 1) for x in (classes, points))
+        classes, points = join(
+            (
+                (
+                    score_classes(self, hidden[:, :, 0], contexts, instructions),
+                    self.language_model.added_logits(
+                        hidden[:, :, 1:], self.vocabulary.location_slice
+                    ).unflatten(2, (queries.size(2) // 2, 2)),
+                )
+                for contexts, hidden in passes
+            ),
+            objects.size(1),
+        )
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:

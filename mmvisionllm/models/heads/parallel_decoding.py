@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -81,3 +81,23 @@ def decode_objects(
         here = replace(here, num_objects=part.stop - start, cached=length)
         hidden = model(own(part), here, past=record)
         yield contexts, hidden.unflatten(1, (-1, size))
+
+
+def join(passes: Iterable[tuple[Tensor, ...]], num_objects: int) -> tuple[Tensor, ...]:
+    """Answers of passes, (B, n, ...) each, one behind the other; never held twice, as logits are large.
+
+    Args:
+        passes: The same number of answers from each.
+        num_objects: The sum of all n.
+    """
+    whole: tuple[Tensor, ...] = ()
+    done = 0
+    for part in passes:
+        if part[0].size(1) == num_objects:
+            return part
+        if not whole:
+            whole = tuple(p.new_empty(len(p), num_objects, *p.shape[2:]) for p in part)
+        for target, p in zip(whole, part):
+            target[:, done : done + p.size(1)] = p
+        done += part[0].size(1)
+    return whole

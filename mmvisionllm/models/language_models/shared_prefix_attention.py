@@ -16,8 +16,9 @@ from .flash_kernel import flash_kernel
 from .flex_kernel import flex_kernel
 from .shared_prefix import PrefixMemory, SharedPrefixLayout, prefix_attention
 
-# Scores that are held at once where no gradient is needed.
-_BLOCK = 2**22
+# Scores that are held at once where no gradient is needed: what a core's cache holds, or enough to keep a GPU busy.
+_SCORES_AT_ONCE = dict(cpu=2**20)
+_MOST_SCORES = 2**26
 
 
 def _attend(
@@ -84,7 +85,8 @@ def sdpa_kernel(
         own_key, own_value = (t.unflatten(2, (num, size))[:, :, None] for t in own)
         seen, causal = layout.object_mask(window), layout.own_mask(window)
         scores = batch * query.size(1) * size * (length + size)
-        step = num if torch.is_grad_enabled() else max(1, _BLOCK // scores)
+        most = _SCORES_AT_ONCE.get(query.device.type, _MOST_SCORES)
+        step = num if torch.is_grad_enabled() else max(1, most // scores)
         blocks = [slice(i, i + step) for i in range(0, num, step)]
         outs = [
             _attend(
