@@ -9,11 +9,11 @@
 (d) tokens: token by token over a key-value cache, given the format tokens (see decode_speed.py); boxes alone.
 
 The default is SmolLM2-360M's shape; weights are random. A training step is forward and backward through all weights
-for ``--matched`` objects. Each case runs in a process of its own, behind a small warm-up in which its logits are
-compared with ours. Peak memory is beside weights and, on the CPU, the growth of the peak resident size. FLOP/s count
-what the pattern needs: two for every weight and token, four for every channel and pair of tokens that see each other;
-their share is of a square matmul's in the same process, type and number of threads, the better of one before and one
-after. The last line is JSON.
+for ``--matched`` objects. Each case runs in processes of its own, one for its time and one for its peak memory, behind
+a small warm-up in which its logits are compared with ours. Peak memory is beside weights and, on the CPU, the growth of
+the peak resident size. FLOP/s count what the pattern needs: two for every weight and token, four for every channel and
+pair of tokens that see each other; their share is of a square matmul's in the same process, type and number of threads,
+the better of one before and one after. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import time
@@ -187,34 +188,56 @@ def case(args: argparse.Namespace) -> dict[str, object]:
         difference = max(float((x - y).abs().max()) for x, y in zip(ours, found))
         if method == 'warm':
             run('warm', decoder, image[:, :1], instruction, 1)
-        peak = [matmul_flops(args)]
-        before = peak_mb(args, reset=True)
-        seconds = []
+
+        def measured() -> None:
+            function(method, decoder, image, instruction, at_once)
+            synchronize(args)
+
+        common = dict(method=method, phase=phase, points=num_points, objects_at_once=at_once)
+        if args.memory:
+            before = peak_mb(args, reset=True)
+            measured()
+            return dict(**common, peak_mb=round(peak_mb(args) - before, 1))
+        peak, seconds = [matmul_flops(args)], []
         for _ in range(args.repeats if method != 'tokens' else 1):
             synchronize(args)
             start = time.perf_counter()
-            function(method, decoder, image, instruction, at_once)
-            synchronize(args)
+            measured()
             seconds.append(time.perf_counter() - start)
-        memory = peak_mb(args) - before
         peak.append(matmul_flops(args))
     best = min(seconds) * num / at_once
     useful = flops(decoder, image, instruction, num, method == 'warm')
     useful *= 3 if phase == 'train' else 1
     return dict(
-        method=method,
-        phase=phase,
-        points=num_points,
+        **common,
         objects=num,
-        objects_at_once=at_once,
         prefix=embed_prefix(model, [instruction], image).layout.prefix_length,
         seconds=round(best, 4),
-        peak_mb=round(memory, 1),
         gflops=round(useful / best / 1e9, 1),
         matmul_gflops=round(max(peak) / 1e9, 1),
         share_of_matmul=round(useful / best / max(peak), 3),
         logit_difference=difference,
     )
+
+
+def in_process(args: argparse.Namespace, *case: str) -> dict[str, object]:
+    """Time and, but for (d), memory of a case, each in a process of its own."""
+    command = [sys.executable, *sys.argv, '--case', *case]
+    row = {}
+    for memory in (False, True):
+        if memory and case[0] == 'tokens':
+            continue
+        # Freed memory goes back at once where it is measured; where time is, glibc keeps it, which is faster.
+        environment = dict(os.environ, MALLOC_MMAP_THRESHOLD_='1048576') if memory else None
+        done = subprocess.run(
+            [*command, '--memory'] if memory else command,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        row.update(json.loads(done.stdout.splitlines()[-1]))
+    return row
 
 
 def peak_mb(args: argparse.Namespace, reset: bool = False) -> float:
@@ -239,7 +262,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--intermediate', type=int, default=2560)
     parser.add_argument('--vocabulary', type=int, default=49152)
     parser.add_argument('--attn-implementation', default='sdpa')
-    parser.add_argument('--tokens-per-pass', type=int, default=2048)
+    parser.add_argument('--tokens-per-pass', type=int, default=1024)
     parser.add_argument('--num-objects', type=int, default=100, help='M')
     parser.add_argument('--matched', type=int, default=20, help='objects of a training step')
     parser.add_argument('--points', type=int, nargs='+', default=[2, 24], help='N')
@@ -251,6 +274,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if cuda else 'cpu')
     parser.add_argument('--dtype', default='bfloat16' if cuda else 'float32')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--memory', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--case', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -270,11 +294,9 @@ def main() -> None:
                     continue
                 if method == 'warm' and phase == 'train':
                     continue
-                command = [sys.executable, *sys.argv, '--case', method, phase, str(points)]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                rows.append(json.loads(done.stdout.splitlines()[-1]))
+                rows.append(in_process(args, method, phase, str(points)))
                 print(json.dumps(rows[-1]), flush=True)
-    summary = {k: v for k, v in vars(args).items() if k != 'case'}
+    summary = {k: v for k, v in vars(args).items() if k not in ('case', 'memory')}
     for phase in args.phases:
         for points in args.points:
             chosen = {r['method']: r for r in rows if (r['phase'], r['points']) == (phase, points)}
@@ -283,7 +305,8 @@ def main() -> None:
             ours = chosen['ours']
             for row in chosen.values():
                 row['slower_than_ours'] = round(row['seconds'] / ours['seconds'], 2)
-                row['memory_of_ours'] = round(row['peak_mb'] / max(ours['peak_mb'], 1e-6), 2)
+                if 'peak_mb' in row:
+                    row['memory_of_ours'] = round(row['peak_mb'] / max(ours['peak_mb'], 1e-6), 2)
                 if 'warm' in chosen:
                     row['slower_than_warm'] = round(row['seconds'] / chosen['warm']['seconds'], 2)
     print(json.dumps(dict(**summary, rows=rows)))
