@@ -86,7 +86,7 @@ def dense_hidden(
     model = decoder.language_model
     queries, _ = decoder.format_queries(model, [instruction])
     prefix = embed_prefix(model, [instruction], image)
-    own = (image[0, :num, None] + queries).to(prefix.embeddings.dtype)  # (n, K, D)
+    own = (image[0, :num, None] + queries[0]).to(prefix.embeddings.dtype)  # (n, K, D)
     size = own.size(1)
     if copies:
         layout = prefix.layout

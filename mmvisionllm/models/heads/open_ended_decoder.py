@@ -201,22 +201,18 @@ class OpenEndedDecoder(BaseModule):
         queries, point_mask = self.format_queries(self.language_model, instructions, extents)
         if classes_only:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
-        prefix = embed_prefix(self.language_model, instructions, image)
-        passes = decode_objects(
-            self.language_model, prefix, objects, queries, self.tokens_per_pass
-        )
-        classes, points = join(
+        model, size = self.language_model, queries.size(2)
+        prefix = embed_prefix(model, instructions, image)
+        passes = decode_objects(model, prefix, objects, queries, self.tokens_per_pass)
+        places = self.vocabulary.location_slice
+        answers = (
             (
-                (
-                    score_classes(self, hidden[:, :, 0], contexts, instructions),
-                    self.language_model.added_logits(
-                        hidden[:, :, 1:], self.vocabulary.location_slice
-                    ).unflatten(2, (queries.size(2) // 2, 2)),
-                )
-                for contexts, hidden in passes
-            ),
-            objects.size(1),
+                score_classes(self, hidden[:, :, 0], contexts, instructions),
+                model.added_logits(hidden[:, :, 1:], places).unflatten(2, (size // 2, 2)),
+            )
+            for contexts, hidden in passes
         )
+        classes, points = join(answers, objects.size(1))
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:

@@ -30,7 +30,7 @@ def decode_objects(
         model: The language model.
         prefix: Of B images.
         objects: (B, M, D) tokens to answer for.
-        queries: (B, K, D) what each of them is asked with.
+        queries: (B, M or 1, K, D) what each of them is asked with.
         tokens_per_pass: Most tokens of a pass without gradients, B * (new tokens of the prefix + objects * K); a prefix
             alone, or one object of every image, may be more. None for all in one pass.
 
@@ -38,7 +38,7 @@ def decode_objects(
         (B, C, D) hidden states of the prefix's class tokens, the same each time, and (B, n, K, D) of the queries of the
         next n objects.
     """
-    num, size = objects.size(1), queries.size(1)
+    num, size = objects.size(1), queries.size(2)
     layout, batch = prefix.layout, len(objects)
     length = layout.prefix_length
     in_passes = HAS_INTERFACE and not torch.is_grad_enabled()
@@ -50,7 +50,8 @@ def decode_objects(
     cached = 0 if head is None else len(prefix.head)
 
     def own(part: slice) -> Tensor:
-        tokens = objects[:, part, None] + queries[:, None].to(objects.dtype)
+        asked = queries.expand(-1, num, -1, -1)[:, part].to(objects.dtype)
+        tokens = objects[:, part, None] + asked
         return tokens.flatten(1, 2).to(prefix.embeddings.dtype)
 
     first, step = num, num
