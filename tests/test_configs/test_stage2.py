@@ -27,6 +27,8 @@ def cfg(tmp_path_factory, moved):
     make_scenes(folder, SceneSettings(train=6, val=1, seed=0, image_size=128, max_objects=4))
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIG)
+    for part in ('backbone', 'neck', 'bbox_head'):
+        cfg.model[part].init_cfg = None  # the trainings before are not made here
     return moved(cfg, 'data/scenes/', f'{folder}/')
 
 

@@ -180,7 +180,8 @@ def stage2_config(tmp_path) -> Path:
     scenes = tmp_path / 'scenes'
     make_scenes(scenes, SceneSettings(train=6, val=2, seed=0, image_size=128, max_objects=4))
     cfg = Config.fromfile(ROOT / 'configs/visionllm/visionllm_tiny_scenes_stage2.py')
-    cfg.load_from = None
+    for part in ('backbone', 'neck', 'bbox_head'):
+        cfg.model[part].init_cfg = None
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
     cfg.train_dataloader.sampler.batch_size = 2
