@@ -124,7 +124,7 @@ def generate_texts(
     # What stands in the cache is not looked at again; `generate` wants its length.
     ids = torch.full((batch, length + 1), tokenizer.start_id, device=layout.valid.device)
     _, start = layout.prefix_positions()
-    with counting_on(model.lm, length, start):
+    with counting_on(model.lm, cache, length, start):
         out = model.lm.generate(
             input_ids=ids,
             attention_mask=F.pad(layout.valid, (0, 1), value=True).long(),

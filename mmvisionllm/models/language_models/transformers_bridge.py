@@ -17,6 +17,7 @@ import torch.nn.functional as F
 import transformers
 from packaging.version import Version
 from torch import Tensor, nn
+from transformers import Cache
 from torch.overrides import TorchFunctionMode
 
 from .shared_prefix import SharedPrefixLayout
@@ -116,13 +117,14 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
 
 
 @contextmanager
-def counting_on(lm: nn.Module, length: int, start: Tensor) -> Iterator[None]:
+def counting_on(lm: nn.Module, cache: Cache, length: int, start: Tensor) -> Iterator[None]:
     """Let generation behind a prefix count on from the prefix's own positions.
 
     transformers 4 repeats the last position that it is given; without any, it counts image tokens one by one.
 
     Args:
         lm: Whose ``generate`` is called inside.
+        cache: What it goes on from; its forward is not told of it by one name in all versions.
         length: Positions of the cache that are the prefix.
         start: (B, 1) position of the first token behind it; beams of a sequence share one.
     """
@@ -130,7 +132,7 @@ def counting_on(lm: nn.Module, length: int, start: Tensor) -> Iterator[None]:
     def place(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
         ids = args[0] if args else kwargs.get('input_ids')
         ids = kwargs['inputs_embeds'] if ids is None else ids
-        done = kwargs['past_key_values'].get_seq_length() - length
+        done = cache.get_seq_length() - length
         steps = torch.arange(done, done + ids.size(1), device=start.device)
         positions = start.repeat_interleave(len(ids) // len(start), 0) + steps
         return args, dict(kwargs, position_ids=positions)
