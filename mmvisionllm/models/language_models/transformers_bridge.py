@@ -17,8 +17,8 @@ import torch.nn.functional as F
 import transformers
 from packaging.version import Version
 from torch import Tensor, nn
-from transformers import Cache
 from torch.overrides import TorchFunctionMode
+from transformers import Cache
 
 from .shared_prefix import SharedPrefixLayout
 from .shared_prefix_attention import shared_prefix_attention
