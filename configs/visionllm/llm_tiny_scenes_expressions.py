@@ -6,7 +6,8 @@ batch_size = 32
 max_iters = 600
 
 model = dict(
-    # Which object is meant comes first, texts and formats later: with all from the start, it is learnt half as fast.
+    # Which object is meant comes first, texts and formats later, as in the first pretraining; half are right after 300 to
+    # 400 iterations.
     lookup_accuracy=0.5,
     noise=0.4,  # the mean of four words is half as long as a word
     bbox_head=dict(

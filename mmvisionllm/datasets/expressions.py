@@ -22,7 +22,6 @@ from .checked_records import (
 
 _NOUN, _OBJECTS = 'expressions', 'objects of instances_file'
 
-
 # The expression is the only category of its instruction. Objects that it does not mean are outside of the category set.
 _MEANT, _NOT_MEANT = 0, 1
 # From this IoU with the box of an expression on, an object is the one that it means.
@@ -51,13 +50,16 @@ def _read_size(image: Any) -> tuple[int | str, Size]:
     return image_id, (width, height)
 
 
-def _read_object(annotation: Any) -> tuple[int | str, list[float]] | None:
+def _read_object(annotation: Any, sizes: dict[Any, Size]) -> tuple[int | str, list[float]] | None:
     """Image and box (x1, y1, x2, y2) of a COCO annotation; None of a crowd, which is no object."""
-    if isinstance(annotation, dict) and annotation.get('iscrowd'):
+    image_id = field(annotation, 'image_id', (int, str), _OBJECTS)
+    if annotation.get('iscrowd'):
         return None
-    x, y, width, height = field(annotation, 'bbox', list, _OBJECTS)
-    box = check_box([x, y, x + width, y + height], _OBJECTS)
-    return field(annotation, 'image_id', (int, str), _OBJECTS), box
+    box = field(annotation, 'bbox', list, _OBJECTS)
+    if len(box) == 4 and all(isinstance(v, (int, float)) for v in box):
+        x, y, width, height = box
+        box = [x, y, x + width, y + height]
+    return image_id, check_box(box, _OBJECTS, sizes.get(image_id))
 
 
 @DATASETS.register_module()
@@ -93,7 +95,8 @@ class RefExpDataset(CheckedDataset):
         if self.instances_file:
             images, annotations = self._load(self.instances_file, 'images', 'annotations')
             sizes.update(self.keep(images, _read_size))
-            for image_id, box in filter(None, self.keep(annotations, _read_object)):
+            found = self.keep(annotations, lambda annotation: _read_object(annotation, sizes))
+            for image_id, box in filter(None, found):
                 objects.setdefault(image_id, []).append(box)
         return self.keep(enumerate(records), lambda pair: self._read(*pair, sizes, objects))
 

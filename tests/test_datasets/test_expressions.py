@@ -57,14 +57,22 @@ def test_other_objects_of_the_image_are_not_meant(build, tmp_path):
     """Their label is outside of the category set; the object that is meant is not among them."""
     boxes = [(7, [1, 2, 29, 38]), (7, [50, 5, 20, 10]), (8, [0, 0, 5, 5])]
     annotations = [dict(image_id=i, bbox=box, category_id=3, iscrowd=0) for i, box in boxes]
-    annotations += [dict(annotations[1], iscrowd=1), dict(annotations[1], bbox=[50, 5, 0, 10])]
+    unusable = ([50, 5, 0, 10], [150, 5, 9, 9], [1, 2, 3], ['1', 2, 3, 4], None)
+    annotations += [dict(annotations[1], bbox=box) for box in unusable]
+    annotations += [dict(annotations[1], iscrowd=1), 'not an annotation']
     (tmp_path / 'instances.json').write_text(json.dumps(dict(SIZES, annotations=annotations)))
     dataset = build('RefExpDataset', [RECORD, NOTHING], instances_file='instances.json')
     meant = dict(bbox=[1.0, 2.0, 30.0, 40.0], bbox_label=0, ignore_flag=0)
     other = dict(bbox=[50.0, 5.0, 70.0, 15.0], bbox_label=1, ignore_flag=0)
     assert dataset.get_data_info(0)['instances'] == [meant, other]
     assert dataset.get_data_info(1)['instances'] == [dict(meant, bbox_label=1), other]
-    assert dataset.skipped == {'objects of instances_file whose box has no area': 1}
+    assert dataset.skipped == {
+        'objects of instances_file whose box has no area': 1,
+        'objects of instances_file whose box lies outside of the image': 1,
+        'objects of instances_file whose box is not four finite numbers': 2,
+        'objects of instances_file without a proper "bbox"': 1,
+        'objects of instances_file without a proper "image_id"': 1,
+    }
 
 
 @pytest.mark.parametrize('records', [[], [dict(RECORD, expression='')]])

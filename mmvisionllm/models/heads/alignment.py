@@ -45,10 +45,10 @@ def alignment_loss(
     referring = ['<expression>' in get_task(i.task).placeholders for i in instructions]
     expressions = {n: None for r, i in zip(referring, instructions) if r for n in i.categories}
     candidates = [tuple(expressions) if r else i.categories for r, i in zip(referring, instructions)]
-    names = [
-        F.normalize(decoder.language_model.name_embeddings(c).detach().float(), dim=-1)
-        for c in candidates
-    ]
+    embed = decoder.language_model.name_embeddings
+    unique = dict.fromkeys(candidates)  # all images with expressions share theirs
+    embedded = {c: F.normalize(embed(c).detach().float(), dim=-1) for c in unique}
+    names = [embedded[c] for c in candidates]
     orders = [
         {label: c.index(name) for label, name in zip(i.label_ids, i.categories)}
         for c, i in zip(candidates, instructions)
