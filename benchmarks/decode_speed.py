@@ -6,7 +6,7 @@ Both ways start from the same image tokens and instruction and end with the same
 difference between their logits is printed. Token by token means what ``generate`` does: one forward pass per token over a
 key-value cache, with the next token's choice in between. It is given the format tokens, and a mask that hides the other
 objects, so that its outputs are the very same; both make it faster than free generation, which also has to write them.
-Neither way knows the instruction from before; ``known_instruction_s`` is in parallel with it kept, as from image to image.
+Neither way knows the instruction from before; ``known_instruction_s`` is ours with it kept, from image to image.
 The last line is JSON.
 """
 
