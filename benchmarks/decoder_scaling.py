@@ -195,6 +195,7 @@ def case(args: argparse.Namespace) -> dict[str, object]:
 
         common = dict(method=method, phase=phase, points=num_points, objects_at_once=at_once)
         if args.memory:
+            decoder.zero_grad()  # the warm-up's gradients are not there before
             before = peak_mb(args, reset=True)
             measured()
             return dict(**common, peak_mb=round(peak_mb(args) - before, 1))
