@@ -19,7 +19,6 @@ the better of one before and one after. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -29,8 +28,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from dcnv3_speed import peak_resident_mb
 from decode_speed import token_by_token
+from device import matmul_flops, peak_mb, synchronize
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -150,25 +149,6 @@ def flops(
     return 2.0 * weights * (length - known + num * size) + 4.0 * channels * pairs + 2.0 * scored
 
 
-def synchronize(args: argparse.Namespace) -> None:
-    if args.device == 'cuda':
-        torch.cuda.synchronize()
-
-
-def matmul_flops(args: argparse.Namespace) -> float:
-    """Best FLOP/s of a square matmul."""
-    side = 8192 if args.device == 'cuda' else 2048
-    a, b = torch.randn(2, side, side, device=args.device).to(getattr(torch, args.dtype))
-    best = float('inf')
-    for _ in range(4):
-        synchronize(args)
-        start = time.perf_counter()
-        a @ b
-        synchronize(args)
-        best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
-
-
 def case(args: argparse.Namespace) -> dict[str, object]:
     """One method, task and phase, in this process."""
     method, phase, num_points = args.case[0], args.case[1], int(args.case[2])
@@ -195,6 +175,7 @@ def case(args: argparse.Namespace) -> dict[str, object]:
 
         common = dict(method=method, phase=phase, points=num_points, objects_at_once=at_once)
         if args.memory:
+            decoder.zero_grad()  # the warm-up's gradients are not there before
             before = peak_mb(args, reset=True)
             measured()
             return dict(**common, peak_mb=round(peak_mb(args) - before, 1))
@@ -238,18 +219,6 @@ def in_process(args: argparse.Namespace, *case: str) -> dict[str, object]:
         )
         row.update(json.loads(done.stdout.splitlines()[-1]))
     return row
-
-
-def peak_mb(args: argparse.Namespace, reset: bool = False) -> float:
-    if args.device == 'cuda':
-        if reset:
-            torch.cuda.reset_peak_memory_stats()
-            return torch.cuda.memory_allocated() / 1e6
-        return torch.cuda.max_memory_allocated() / 1e6
-    if reset:  # the highest so far, of building and warming up, is not the run's, nor is what they have freed
-        ctypes.CDLL('libc.so.6').malloc_trim(0)
-        Path('/proc/self/clear_refs').write_text('5')
-    return peak_resident_mb()
 
 
 def parse() -> argparse.Namespace:
