@@ -88,7 +88,9 @@ class InstructionTokenizer:
         self.bos_id = self._first(self.hf.bos_token_id, self.hf.cls_token_id)
         self.eos_id = self._first(self.hf.eos_token_id, self.hf.sep_token_id)
         if self.eos_id is None:
-            raise ValueError(f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one')
+            raise ValueError(
+                f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one'
+            )
         # What starts an answer: some models, such as Qwen, know no other mark than the end of a text.
         self.start_id = self._first(self.bos_id, self.eos_id)
         self.image_id = self.token_id('<image>')
