@@ -1,4 +1,4 @@
-"""A trained language model for use without this package: adapters in peft's format, or a standalone Hugging Face folder."""
+"""A trained language model without this package: adapters in peft's format, or a standalone Hugging Face folder."""
 
 from __future__ import annotations
 

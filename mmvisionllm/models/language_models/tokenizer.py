@@ -68,12 +68,18 @@ class InstructionTokenizer:
 
     Raises:
         FileNotFoundError: if a local path does not exist.
-        ValueError: if the tokenizer splits one of the added tokens, or already holds some of them.
+        ValueError: if there is no tokenizer; if it splits one of the added tokens, or already holds some of them.
     """
 
     def __init__(self, name_or_path: str, vocabulary: Vocabulary) -> None:
         path = resolve_pretrained(name_or_path, 'tokenizer')
-        self.hf: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        try:
+            self.hf: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f'no tokenizer can be read from {name_or_path!r}: set language_model.tokenizer to the folder or hub id '
+                f'of the one that the model was trained with ({error})'
+            ) from error
         self.vocabulary = vocabulary
         self.base_size = len(self.hf)
         keep_added_tokens_glued(self.hf)
