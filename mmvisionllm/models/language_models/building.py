@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,3 +215,19 @@ def build_random(config: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
     hf_config = AutoConfig.for_model(**config)
     check_decoder_only(hf_config, 'language_model.config')
     return AutoModelForCausalLM.from_config(hf_config, **build_arguments(dtype))
+
+
+@contextmanager
+def quantized_weights_aside(model: nn.Module) -> Iterator[None]:
+    """Within the block, a model has no parameters of integers: mmengine's ``init_weights`` takes the mean of each."""
+    aside = []
+    for module in model.modules():
+        kept = {k: p for k, p in module._parameters.items() if p is None or p.is_floating_point()}
+        if len(kept) < len(module._parameters):
+            aside.append((module, module._parameters))
+            module._parameters = kept
+    try:
+        yield
+    finally:
+        for module, parameters in aside:
+            module._parameters = parameters

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .language_model import LanguageModel
+from .transformers_bridge import set_implementation, text_config
 
 ADDED = 'added_tokens.safetensors'
 SIGNATURE = 'visionllm.json'
@@ -108,12 +109,11 @@ def merge(model: LanguageModel, out: str | Path) -> None:
     head = lm.get_output_embeddings()
     if head.weight is words.weight:
         head.weight = nn.Parameter(words.weight.detach().clone())
-    for config in {id(c): c for c in (lm.config, lm.config.get_text_config())}.values():
-        config.tie_word_embeddings = False
-    lm.resize_token_embeddings(rows, mean_resizing=False)
+    lm.config.tie_word_embeddings = text_config(lm.config).tie_word_embeddings = False
+    lm.resize_token_embeddings(rows)
     words, head = lm.get_input_embeddings(), lm.get_output_embeddings()
     words.weight[base:size] = model.added.input.to(words.weight)
     head.weight[base:size] = model.added.output.to(head.weight)
-    lm.set_attn_implementation('sdpa')
+    set_implementation(lm, 'sdpa')
     lm.save_pretrained(out)
     model.tokenizer.hf.save_pretrained(out)

@@ -22,6 +22,7 @@ from .building import (
     lora_config,
     parse_dtype,
     quantization,
+    quantized_weights_aside,
 )
 from .identity import SavedWithoutItsFiles, fingerprint
 from .prefix_cache import PrefixCache
@@ -36,7 +37,6 @@ from .transformers_bridge import (
     text_config,
     watch_attention,
 )
-
 
 # A tokenizer knows as many words as its model, but for padding: 2.4% of the rows of DeepSeek's, the most we know of.
 _LEAST_SHARE_OF_ROWS = 0.9
@@ -139,6 +139,11 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         words = self.lm.get_input_embeddings().weight
         std = 0.02 if words.is_meta else float(words.detach().float().std())
         self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std)
+
+    def init_weights(self) -> None:
+        """Weights are complete when the model is built; quantized ones are none that mmengine could look at."""
+        with quantized_weights_aside(self):
+            super().init_weights()
 
     def _check_rows(self, rows: int, is_pretrained: bool = False) -> None:
         known = self.tokenizer.base_size
