@@ -104,7 +104,6 @@ def test_run_what_follows_training(mim, checkpoint, folder):
     path = f'run/{CONFIG}'
     mim('run', 'mmvisionllm', 'merge_lora', path, published, 'merged')
     assert (folder / 'merged' / 'model.safetensors').is_file()
-    assert 'peft' in mim('run', 'mmvisionllm', 'export_lora', '--help')
 
 
 def test_train_and_test_by_path(mim, checkpoint, folder):
