@@ -31,7 +31,7 @@ def test_merges(tool, trained_llm, tmp_path, capsys):
 
 def test_type(tool, trained_llm, tmp_path):
     assert tool.main([*trained_llm[:2], str(tmp_path), '--dtype', 'bfloat16']) == 0
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path, dtype='auto')
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path, torch_dtype='auto')
     assert {p.dtype for p in merged.parameters()} == {torch.bfloat16}
 
 

@@ -105,7 +105,7 @@ def quantization(arguments: Mapping[str, Any], dtype: torch.dtype) -> Quantizati
 
     Raises:
         ValueError: for an unknown method or unknown arguments of it.
-        ImportError: if the method's library is not installed.
+        ImportError: if the method's library is not installed or cannot work here.
     """
     arguments = dict(arguments)
     method = arguments.get('quant_method')
@@ -119,7 +119,8 @@ def quantization(arguments: Mapping[str, Any], dtype: torch.dtype) -> Quantizati
     kind = AUTO_QUANTIZATION_CONFIG_MAPPING[method]
     known = set(inspect.signature(kind.__init__).parameters) - {'self', 'kwargs'}
     refuse_unknown(f'quantization_config ({kind.__name__})', arguments, known | {'quant_method'})
-    config = AutoQuantizationConfig.from_dict(arguments)
+    with _library_is_named(method):
+        config = AutoQuantizationConfig.from_dict(arguments)
     check_quantizer(config, dtype)
     return config
 
@@ -127,15 +128,21 @@ def quantization(arguments: Mapping[str, Any], dtype: torch.dtype) -> Quantizati
 def check_quantizer(
     config: QuantizationConfigMixin | Mapping[str, Any], dtype: torch.dtype
 ) -> None:
-    """Raises ImportError if the library that a quantization config asks for is not installed."""
-    quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
-    try:
+    """Raises ImportError if the library that a quantization config asks for is not installed or cannot work here."""
+    method = config['quant_method'] if isinstance(config, Mapping) else config.quant_method
+    with _library_is_named(getattr(method, 'value', method)):
+        quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
         quantizer.validate_environment(device_map=None, **build_arguments(dtype))
-    except ImportError as error:
-        method = quantizer.quantization_config.quant_method
+
+
+@contextmanager
+def _library_is_named(method: str) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:  # the latter for want of a GPU
         raise ImportError(
-            f'quantization by {getattr(method, "value", method)} is asked for, but its library cannot be used here: '
-            f'{error} Or leave quantization_config out'
+            f'quantization by {method} is asked for, but its library cannot be used here: {error}. Install it (pip '
+            'install), or leave quantization_config out'
         ) from error
 
 

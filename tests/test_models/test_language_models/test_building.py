@@ -98,7 +98,7 @@ def test_quantized_folder_without_its_library(small, folder, tmp_path, no_weight
     config = json.loads((broken / 'config.json').read_text())
     config['quantization_config'] = dict(quant_method='gptq', bits=4)
     (broken / 'config.json').write_text(json.dumps(config))
-    with pytest.raises((ImportError, RuntimeError), match='gptq|GPTQ|GPU'):
+    with pytest.raises(ImportError, match='quantization by gptq is asked for, but its library'):
         build(small, broken, lora=LORA)
 
 
@@ -220,5 +220,7 @@ def test_rows_for_padding_are_no_mistake(small, llm_folder):
 
 
 def test_a_folder_without_tokenizer(small, llm_folder):
-    with pytest.raises(ValueError, match='no tokenizer can be read from .* set language_model.tokenizer'):
+    with pytest.raises(
+        ValueError, match='no tokenizer can be read from .* set language_model.tokenizer'
+    ):
         build(small, llm_folder(tokenizer=None))

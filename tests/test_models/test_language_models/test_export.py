@@ -121,7 +121,7 @@ def test_merged_into_a_narrow_type(small, llm_folder, tmp_path):
     model = make(small, llm_folder(), torch_dtype='bfloat16')
     ids, expected = logits(model)
     merge(model, tmp_path)
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path, dtype='auto')
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path, torch_dtype='auto')
     assert {p.dtype for p in merged.parameters()} == {torch.bfloat16}
     with torch.no_grad():
         found = merged(ids).logits[..., : len(model.tokenizer)].float()
