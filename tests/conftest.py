@@ -1,5 +1,6 @@
 """What the tests of the models share: very small models and a few rendered scenes."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -162,6 +163,29 @@ class Small:
 def small() -> type[Small]:
     """Configs and builder of very small models."""
     return Small
+
+
+@pytest.fixture(scope='session')
+def llm_folder(tmp_path_factory) -> Callable[..., Path]:
+    """Function that saves a causal language model of random weights as Hugging Face's hub would have it."""
+
+    def save(seed: int = 0, tokenizer: str | None = TOKENIZER, std: float = 0.2, **config) -> Path:
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+        words = AutoTokenizer.from_pretrained(TOKENIZER)
+        sizes = dict(vocab_size=len(words), bos_token_id=1, eos_token_id=2)
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**LLAMA | sizes | config))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, std)
+        folder = tmp_path_factory.mktemp('llm')
+        model.save_pretrained(folder)
+        if tokenizer is not None:
+            AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+        return folder
+
+    return save
 
 
 @pytest.fixture(scope='session')

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pickle import UnpicklingError
 
 from mmvisionllm.apis import VisionLLMInferencer
 from mmvisionllm.instructions import TASKS
-from mmvisionllm.utils import allow_mmengine_checkpoints
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -79,7 +79,6 @@ def describe(prediction: dict, threshold: float) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool. Returns the exit status: 0, or 2 for an unusable image, instruction or model."""
     args = parse_args(argv)
-    allow_mmengine_checkpoints()
     try:
         inferencer = VisionLLMInferencer(
             args.config, args.weights, device=args.device, show_progress=False
@@ -98,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show=args.show,
             return_vis=False,
         )
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, UnpicklingError) as error:
         print(f'infer: {error}', file=sys.stderr)
         return 2
     print(f'instruction: {results["predictions"][0]["instruction"]}')

@@ -9,6 +9,9 @@ default_hooks = dict(
     # Killed at any moment, a training goes on with --resume as if it had never stopped.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     exact_resume=dict(type='ExactResumeHook'),
+    # A checkpoint without all that was trained is refused, be it to resume, to start from or to test.
+    trained_weights=dict(type='TrainedWeightsHook'),
+    training_report=dict(type='TrainingReportHook'),  # what trains, and the memory it takes
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )

@@ -27,6 +27,8 @@ from mmvisionllm.instructions import (
     without_categories,
 )
 from mmvisionllm.models import VisionLLM
+from mmvisionllm.utils.checkpoint import mmengine_reads_safely
+from mmvisionllm.utils.weights import check_weights
 
 from .image_loading import CheckedLoader
 
@@ -59,6 +61,7 @@ class VisionLLMInferencer(DetInferencer):
     Raises:
         TypeError: if the config's model is no VisionLLM.
         ValueError: if the checkpoint lacks trained weights of the model, or has them in other shapes.
+        UnpicklingError: if it holds objects that could run code when they are read.
     """
 
     preprocess_kwargs: set = {'instruction', 'asked'}
@@ -226,6 +229,10 @@ class VisionLLMInferencer(DetInferencer):
         ]
         return pipeline
 
+    def _init_model(self, cfg: ConfigType, weights: str | None, device: str = 'cpu') -> nn.Module:
+        with mmengine_reads_safely():
+            return super()._init_model(cfg, weights, device)
+
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: ConfigType
     ) -> None:
@@ -274,26 +281,3 @@ def infer_task(
     if categories is not None or '<class>' in text or not output_format.is_text:
         return 'detection'
     return 'captioning'  # any request without a question of its own
-
-
-def check_weights(model: nn.Module, state_dict: dict[str, Any]) -> None:
-    """Refuse a checkpoint that would leave trained parts of the model at random.
-
-    mmengine only warns of them. Frozen parts may be missing: they come from their own files.
-
-    Raises:
-        ValueError: if a trained parameter is missing or has another shape.
-    """
-    shapes = {key.removeprefix('module.'): value.shape for key, value in state_dict.items()}
-    wrong = [
-        f'{name} {tuple(shapes[name])} instead of {tuple(parameter.shape)}'
-        if name in shapes
-        else f'{name} is missing'
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and shapes.get(name) != parameter.shape
-    ]
-    if wrong:
-        shown = '; '.join(wrong[:3]) + ('; ...' if len(wrong) > 3 else '')
-        raise ValueError(
-            f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}'
-        )

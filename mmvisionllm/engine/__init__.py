@@ -1,6 +1,6 @@
 """What makes a training survive being killed (hooks, samplers, checkpoint files), and learning rates per layer."""
 
-from .hooks import AtomicCheckpointHook, ExactResumeHook
+from .hooks import AtomicCheckpointHook, ExactResumeHook, TrainedWeightsHook, TrainingReportHook
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .seeded_data import SeededDataset, SeededDefaultSampler, SeededInfiniteSampler
 from .task_sampler import TaskSampler
@@ -13,4 +13,6 @@ __all__ = [
     'SeededDefaultSampler',
     'SeededInfiniteSampler',
     'TaskSampler',
+    'TrainedWeightsHook',
+    'TrainingReportHook',
 ]

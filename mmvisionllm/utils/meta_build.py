@@ -89,6 +89,14 @@ def _modules(node: object) -> Iterator[dict]:
             yield from _modules(child)
 
 
+def numel(parameter: nn.Parameter) -> int:
+    """Weights of a parameter, also where bitsandbytes has packed two into a byte or DeepSpeed has parted them."""
+    quantized = getattr(parameter, 'quant_state', None)
+    if quantized is not None:
+        return quantized.shape.numel()
+    return getattr(parameter, 'ds_numel', parameter.numel())
+
+
 def count_parameters(model: nn.Module) -> dict[str, Count]:
     """Parameters of a VisionLLM per part, shared ones once; parts that the model does not have are left out.
 
@@ -97,11 +105,12 @@ def count_parameters(model: nn.Module) -> dict[str, Count]:
     """
     counts: dict[str, Count] = {}
     for name, parameter in model.named_parameters():
+        name = name.replace('_fsdp_wrapped_module.', '').removeprefix('module.')
         part = next((part for part, prefix in _PARTS if name.startswith(prefix)), 'other')
         if part == 'language model' and _LORA in name:
             part = 'LoRA'
         count = counts.setdefault(part, Count())
-        count.total += parameter.numel()
+        count.total += numel(parameter)
         count.trainable += parameter.numel() * parameter.requires_grad
     return counts
 

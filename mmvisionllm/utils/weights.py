@@ -1,19 +1,20 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""Read the weights of a checkpoint, and nothing else of it."""
+"""Read the weights of a checkpoint, and nothing else of it; check that none is missing."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier
 from mmengine.fileio import get_local_path
 from mmengine.utils import digit_version
-from torch import Tensor
+from torch import Tensor, nn
 
 # What mmengine pickles beside the weights of a training checkpoint (log history, random state); none of it is needed.
 _IGNORED_OBJECTS = (
@@ -60,7 +61,7 @@ def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor
         ValueError: if it holds no weights.
     """
     if checkpoint.startswith(('http://', 'https://')):
-        loaded = _load(_download(checkpoint), map_location)
+        loaded = _load(download(checkpoint), map_location)
     else:
         with get_local_path(os.path.expanduser(checkpoint)) as path:
             loaded = _load(path, map_location)
@@ -84,7 +85,7 @@ def _load(path: str, map_location: str) -> object:
         return torch.load(path, map_location=map_location, weights_only=True)
 
 
-def _download(url: str) -> str:
+def download(url: str) -> str:
     """Download once per machine. The names of released files end with the beginning of their hash, which is checked."""
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     path = folder / Path(urlparse(url).path).name
@@ -94,3 +95,50 @@ def _download(url: str) -> str:
         torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None)
     barrier()
     return str(path)
+
+
+_FSDP = '_fsdp_wrapped_module.'
+
+
+def check_weights(
+    model: nn.Module, state_dict: Mapping[str, Any], allow_missing: Sequence[str] = ()
+) -> None:
+    """Refuse a checkpoint that would leave trained parts of the model at random.
+
+    mmengine only warns of them. Frozen parts may be missing, as they come from their own files; not so the weights of a
+    language model that was built without files.
+
+    Args:
+        model: The model; in FSDP, only names are compared.
+        state_dict: The checkpoint's weights.
+        allow_missing: Beginnings of the names of weights that may be missing.
+
+    Raises:
+        ValueError: if a weight is missing or has another shape.
+    """
+    shapes = {
+        key.removeprefix('module.'): getattr(v, 'shape', None) for key, v in state_dict.items()
+    }
+    names = {name.replace(_FSDP, ''): p for name, p in model.named_parameters()}
+    needed = {name for name, p in names.items() if p.requires_grad and '_flat_param' not in name}
+    sharded = False
+    for prefix, module in model.named_modules():
+        sharded |= prefix.endswith(_FSDP[:-1])
+        if hasattr(module, 'weights_elsewhere'):
+            start = f'{prefix.replace(_FSDP, "")}.'.removeprefix('.')
+            own = {name for name in names if name.startswith(f'{start}lm.')}
+            needed |= own
+            needed -= set(module.weights_elsewhere(own, start))
+    wrong = []
+    for name in names:
+        if name not in needed or name.startswith(tuple(allow_missing)):
+            continue
+        if name not in shapes:
+            wrong.append(f'{name} is missing')
+        elif not sharded and shapes[name] != names[name].shape:
+            wrong.append(f'{name} {tuple(shapes[name])} instead of {tuple(names[name].shape)}')
+    if wrong:
+        shown = '; '.join(wrong[:3]) + ('; ...' if len(wrong) > 3 else '')
+        raise ValueError(
+            f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}'
+        )

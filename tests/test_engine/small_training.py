@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 
 import mmvisionllm  # noqa: F401
 from mmdet.registry import HOOKS
+from mmvisionllm.utils import allow_mmengine_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'visionllm' / 'visionllm_tiny_scenes.py'
@@ -138,6 +139,7 @@ def _main(cfg: Config, deadly: tuple[str, int] | None, log: Path) -> None:
     # Beautifying the config, eight times, takes longer than all of the training.
     Config.pretty_text = property(repr)
     torch.set_num_threads(1)
+    allow_mmengine_checkpoints()
     Runner.from_cfg(cfg).train()
 
 

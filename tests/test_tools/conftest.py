@@ -6,6 +6,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from mmengine.logging import MessageHub
+
+from mmvisionllm.models.heads.open_ended_decoder import OpenEndedDecoder
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -96,3 +100,38 @@ def toy_config(tmp_path, monkeypatch) -> Path:
     config = tmp_path / 'toy_config.py'
     config.write_text(TOY_CONFIG)
     return config
+
+
+@pytest.fixture(scope='session')
+def trained_llm(small, llm_folder, tmp_path_factory) -> tuple[str, str, OpenEndedDecoder]:
+    """A config with a language model from files and LoRA, a checkpoint as training would leave it, and its decoder."""
+    folder = tmp_path_factory.mktemp('trained')
+    llm = dict(
+        type='LanguageModel',
+        pretrained=str(llm_folder()),
+        lora=dict(r=4, target_modules='all-linear'),
+        num_bins=33,
+        gradient_checkpointing=True,
+    )
+    head = small.decoder(language_model=llm)
+    decoder = small.build(head).eval()
+    with torch.no_grad():
+        for parameter in decoder.language_model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.2)
+    config, checkpoint = folder / 'config.py', folder / 'iter_1.pth'
+    config.write_text(f'model = dict(bbox_head={head!r})\n')
+    state = {f'bbox_head.{key}': value for key, value in decoder.state_dict().items()}
+    hub = MessageHub.get_instance('trained_llm')
+    hub.update_scalar('train/loss', 0.5)
+    meta = dict(iter=1, dataset_meta=dict(classes=('a',)))
+    content = dict(meta=meta, state_dict=state, message_hub=hub.state_dict(), optimizer=dict(state={}))
+    torch.save(content, checkpoint)
+    return str(config), str(checkpoint), decoder
+
+
+@pytest.fixture
+def other_llm(llm_folder) -> list[str]:
+    """Options that swap the language model for one with other weights."""
+    folder = llm_folder(seed=1)
+    return ['--cfg-options', f'model.bbox_head.language_model.pretrained={folder}']

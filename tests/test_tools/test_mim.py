@@ -96,6 +96,16 @@ def test_test_by_basename(mim, checkpoint):
     assert 'coco/bbox_mAP:' in log
 
 
+def test_run_what_follows_training(mim, checkpoint, folder):
+    log = mim('run', 'mmvisionllm', 'publish_model', checkpoint, 'published.pth')
+    published = re.search(r'published-[0-9a-f]{8}\.pth', log)[0]
+    log = mim('test', 'mmvisionllm', CONFIG, '--checkpoint', published)
+    assert 'coco/bbox_mAP:' in log
+    path = f'run/{CONFIG}'
+    mim('run', 'mmvisionllm', 'merge_lora', path, published, 'merged')
+    assert (folder / 'merged' / 'model.safetensors').is_file()
+
+
 def test_train_and_test_by_path(mim, checkpoint, folder):
     """The config that training wrote beside its log is a path and complete in itself."""
     path = f'run/{CONFIG}'

@@ -1,42 +1,109 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""mmvisionllm.utils.checkpoint; that checkpoints do load is shown by tests of the tools."""
+"""mmvisionllm.utils.checkpoint: mmengine's checkpoints are read whole, and code in them is not run."""
 
 import os
+import pickle
+from pathlib import Path
 
-import mmengine
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
+from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
 from mmvisionllm.utils import allow_mmengine_checkpoints
+from mmvisionllm.utils.checkpoint import mmengine_reads_safely, read_checkpoint
 
-FULL, SAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+FULL = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+
+
+class Command:
+    """Would make a folder when unpickled."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    """Neither switch is set before a test, and what a test sets is undone."""
-    for name in (FULL, SAFE):
-        monkeypatch.setenv(name, 'x')  # so that monkeypatch restores it
-        monkeypatch.delenv(name)
+def loaders(monkeypatch):
+    """No switch is set before a test, and mmengine's loaders are as before behind it."""
+    monkeypatch.delenv(FULL, raising=False)
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+
+
+@pytest.fixture
+def training(tmp_path):
+    """What a training saves: weights, optimizer, log history with numbers of NumPy."""
+    hub = MessageHub.get_instance('test_checkpoint')
+    for value in (0.5, torch.tensor(0.25), np.float32(0.125)):
+        hub.update_scalar('train/loss', value)
+    hub.update_info('best', np.float64(0.75))
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    path = tmp_path / 'iter_1.pth'
+    torch.save(
+        dict(
+            meta=dict(iter=1, dataset_meta=dict(classes=('a', 'b'))),
+            state_dict=net.state_dict(),
+            optimizer=optimizer.state_dict(),
+            message_hub=hub.state_dict(),
+        ),
+        path,
+    )
+    return str(path)
+
+
+def test_reads_all_of_a_training(training):
+    read, whole = read_checkpoint(training), torch.load(training, weights_only=False)
+    assert read.keys() == whole.keys() and read['meta'] == whole['meta']
+    torch.testing.assert_close(read['state_dict'], whole['state_dict'])
+    torch.testing.assert_close(read['optimizer'], whole['optimizer'])
+    history = read['message_hub']['log_scalars']['train/loss']
+    assert history.mean(3) == pytest.approx(0.875 / 3) and history.current() == 0.125
+    assert read['message_hub']['runtime_info']['best'] == 0.75
 
 
 @pytest.mark.parametrize(
-    'mmengine_version, torch_version, expected',
-    [
-        ('0.10.7', '2.13.0+cpu', True),
-        ('0.10.7', '2.5.1', False),
-        ('0.10.12', '2.13.0', False),
-    ],
+    'call', [(os.mkdir,), (getattr, Path, 'mkdir'), (getattr, MessageHub, 'mro')]
 )
-def test_only_the_pair_that_needs_it(monkeypatch, mmengine_version, torch_version, expected):
-    monkeypatch.setattr(mmengine, '__version__', mmengine_version)
-    monkeypatch.setattr(torch, '__version__', torch_version)
-    assert allow_mmengine_checkpoints() is expected
-    assert (os.environ.get(FULL) == '1') is expected
+def test_runs_no_code(call, tmp_path):
+    path, trace = tmp_path / 'bad.pth', tmp_path / 'trace'
+    call = call if call[0] is getattr else (*call, str(trace))
+    torch.save(dict(state_dict={}, extra=Command(*call)), path)
+    with pytest.raises(pickle.UnpicklingError, match=f'bad.pth holds objects .*{FULL}=1'):
+        read_checkpoint(str(path))
+    assert not trace.exists()
 
 
-def test_the_users_choice_stands(monkeypatch):
-    monkeypatch.setattr(mmengine, '__version__', '0.10.7')
-    monkeypatch.setattr(torch, '__version__', '2.13.0')
-    monkeypatch.setenv(SAFE, '1')
+def test_mmengine_reads_safely_where_asked(training, tmp_path):
+    net, bad = torch.nn.Linear(2, 1), tmp_path / 'bad.pth'
+    torch.save(dict(state_dict=net.state_dict(), extra=Command(os.mkdir, str(tmp_path / 'a'))), bad)
+    before = CheckpointLoader._get_checkpoint_loader('x')
+    with mmengine_reads_safely():
+        assert load_checkpoint(net, training)['meta']['iter'] == 1
+        with pytest.raises(pickle.UnpicklingError):
+            load_checkpoint(net, str(bad))
+    assert CheckpointLoader._get_checkpoint_loader('x') is before
+    assert not (tmp_path / 'a').exists()
+
+
+def test_a_users_choice_of_unrestricted_reading_stands(monkeypatch):
+    before = CheckpointLoader._get_checkpoint_loader('x')
+    monkeypatch.setenv(FULL, '1')
     assert allow_mmengine_checkpoints() is False
+    assert CheckpointLoader._get_checkpoint_loader('x') is before
+
+
+def test_old_torch_cannot_be_told_what_is_harmless(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1')
+    assert allow_mmengine_checkpoints() is False
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='checkpoint not found: .*none.pth'):
+        read_checkpoint(str(tmp_path / 'none.pth'))

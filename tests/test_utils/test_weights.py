@@ -61,16 +61,16 @@ def test_a_missing_file_is_named(tmp_path):
         read_weights(str(tmp_path / 'none.pth'))
 
 
-def test_downloads_once_and_checks_the_hash(tmp_path, monkeypatch):
+def testdownloads_once_and_checks_the_hash(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
     source = tmp_path / 'detr-0123abcd.pth'
     torch.save({'a': torch.zeros(1)}, source)
-    from mmvisionllm.utils.weights import _download
+    from mmvisionllm.utils.weights import download
 
     with pytest.raises(RuntimeError, match='invalid hash value'):
-        _download(source.as_uri())
+        download(source.as_uri())
     plain = source.rename(tmp_path / 'detr.pth')
-    cached = _download(plain.as_uri())
+    cached = download(plain.as_uri())
     plain.unlink()
-    assert _download(plain.as_uri()) == cached  # no second look at the source
+    assert download(plain.as_uri()) == cached  # no second look at the source
     assert 'a' in torch.load(cached, weights_only=True)

@@ -2,5 +2,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .exact_resume_hook import ExactResumeHook
+from .trained_weights_hook import TrainedWeightsHook
+from .training_report_hook import TrainingReportHook
 
-__all__ = ['AtomicCheckpointHook', 'ExactResumeHook']
+__all__ = ['AtomicCheckpointHook', 'ExactResumeHook', 'TrainedWeightsHook', 'TrainingReportHook']

@@ -15,6 +15,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmvisionllm.instructions import Instruction, InstructionError, get_task
 
 from ..heads.set_reading import no_set
+from ..language_models.building import quantized_weights_aside
 from ..structures import DecodedSet, ImageTokens
 
 
@@ -69,6 +70,11 @@ class VisionLLM(BaseDetector):
                 'with_extent to the same in both'
             )
         self.default_instruction = self._parse(instruction) if instruction else None
+
+    def init_weights(self) -> None:
+        """Initialise the parts; see :func:`quantized_weights_aside`."""
+        with quantized_weights_aside(self):
+            super().init_weights()
 
     def _parse(self, instruction: Instruction | dict[str, Any] | str) -> Instruction:
         if isinstance(instruction, Instruction):

@@ -14,6 +14,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
 
+from ..language_models.building import quantized_weights_aside
 from ..structures import DecodedSet, ImageTokens
 from .alignment import alignment_loss
 from .class_scoring import detection_scores, score_classes
@@ -138,7 +139,8 @@ class OpenEndedDecoder(BaseModule):
                     'first (the head of the config says how), set model.bbox_head.init_cfg.checkpoint to a file that '
                     'is there, or model.bbox_head.init_cfg=None to start without'
                 )
-        super().init_weights()
+        with quantized_weights_aside(self):
+            super().init_weights()
 
     def forward(
         self,

@@ -41,9 +41,7 @@ def flash_kernel(
     prefix, own = (tuple(t.to(value.dtype) for t in pair) for pair in (prefix, own))
     new, parts = layout.num_new, []
     if new:
-        parts.append(
-            prefix_attention(query[:, :, :new], *prefix, layout, scaling, dropout, window)
-        )
+        parts.append(prefix_attention(query[:, :, :new], *prefix, layout, scaling, dropout, window))
     if layout.num_own:
         q = query[:, :, new:].transpose(1, 2)
         prefix, own = (tuple(t.transpose(1, 2) for t in pair) for pair in (prefix, own))

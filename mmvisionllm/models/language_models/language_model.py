@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +9,28 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
 
 from .added_embedding import AddedEmbedding
+from .building import (
+    add_lora,
+    build_random,
+    causal_config,
+    load_pretrained,
+    lora_config,
+    parse_dtype,
+    quantization,
+    quantized_weights_aside,
+)
+from .identity import SavedWithoutItsFiles, fingerprint
 from .prefix_cache import PrefixCache
 from .shared_prefix import PrefixMemory, SharedPrefixLayout
 from .shared_prefix_attention import check_kernel
-from .tokenizer import InstructionTokenizer, resolve_pretrained
+from .tokenizer import InstructionTokenizer
 from .transformers_bridge import (
     body,
-    build_arguments,
     run_body,
     run_body_dense,
     sliding_window,
@@ -30,24 +38,12 @@ from .transformers_bridge import (
     watch_attention,
 )
 
-
-def parse_dtype(name: str | torch.dtype) -> torch.dtype:
-    """``'bfloat16'`` -> ``torch.bfloat16``.
-
-    Raises:
-        ValueError: if torch has no floating-point type of that name.
-    """
-    dtype = getattr(torch, name, None) if isinstance(name, str) else name
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(
-            "torch_dtype must name a floating-point type such as 'float32', 'float16' or 'bfloat16', "
-            f'got {name!r}'
-        )
-    return dtype
+# A tokenizer knows as many words as its model, but for padding: 2.4% of the rows of DeepSeek's, the most we know of.
+_LEAST_SHARE_OF_ROWS = 0.9
 
 
 @MODELS.register_module()
-class LanguageModel(BaseModule):
+class LanguageModel(SavedWithoutItsFiles, BaseModule):
     """A causal language model with added tokens, optional LoRA and parallel decoding of objects.
 
     Args:
@@ -55,9 +51,9 @@ class LanguageModel(BaseModule):
         pretrained: Local path or hub id of its weights. None builds it from ``config`` with random weights.
         config: Fields of the model's Hugging Face config with ``model_type``, e.g.
             ``dict(model_type='llama', hidden_size=256)``; on top of ``pretrained`` they override its own.
-        lora: Arguments of :class:`peft.LoraConfig`, e.g. ``dict(r=16, target_modules='all-linear')``. The model's own
-            weights are then frozen.
-        frozen: Freeze the model's own weights. Defaults to whether ``lora`` is given.
+        lora: Arguments of :class:`peft.LoraConfig`, e.g. ``dict(r=16, target_modules='all-linear', use_dora=True)``. The
+            model's own weights are then frozen.
+        frozen: Freeze the model's own weights. Defaults to whether ``lora`` or ``quantization_config`` is given.
         num_bins: Location bins.
         torch_dtype: Type of the model's own weights, e.g. ``'bfloat16'``.
         gradient_checkpointing: Recompute activations in the backward pass.
@@ -66,12 +62,17 @@ class LanguageModel(BaseModule):
         prefix_cache_mb: Most memory in MB for what is kept of instructions between images, see
             :class:`PrefixCache`; 0 keeps nothing.
 
+        quantization_config: Load frozen weights in 4 or 8 bits: ``dict(load_in_4bit=True)`` and further arguments of
+            :class:`transformers.BitsAndBytesConfig`, or ``dict(quant_method=...)`` and those of its class.
+
+    The state dict leaves out weights that are frozen and come from ``pretrained``: building the model brings them back.
+
     Raises:
         FileNotFoundError: if a local path does not exist.
-        ImportError: if the library of ``attn_implementation`` is not installed.
-        ValueError: if neither ``pretrained`` nor ``config`` is given, the model has fewer rows than its tokenizer, or
-            ``torch_dtype`` or ``attn_implementation`` is none; also when a checkpoint of another language model is
-            loaded.
+        ImportError: if the library of ``attn_implementation`` or ``quantization_config`` is not installed.
+        ValueError: if neither ``pretrained`` nor ``config`` is given; if ``pretrained`` is no decoder-only model, is not
+            complete or does not fit its tokenizer; if ``lora``, ``quantization_config``, ``attn_implementation`` or
+            ``torch_dtype`` is unknown; also when a checkpoint of another language model is loaded.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class LanguageModel(BaseModule):
         gradient_checkpointing: bool = False,
         attn_implementation: str = 'sdpa',
         prefix_cache_mb: float = 1024,
+        quantization_config: dict[str, Any] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -97,26 +99,36 @@ class LanguageModel(BaseModule):
             )
         self.kernel = check_kernel(attn_implementation)
         self.prefix_cache = PrefixCache(prefix_cache_mb)
-        self.tokenizer = InstructionTokenizer(tokenizer or pretrained, Vocabulary(num_bins))
-        self.lm = self._build(pretrained, dict(config or {}), parse_dtype(torch_dtype))
-        rows = self.lm.get_input_embeddings().num_embeddings
-        if rows < self.tokenizer.base_size:
+        self.frozen = bool(lora or quantization_config) if frozen is None else frozen
+        if quantization_config and not (pretrained and self.frozen):
             raise ValueError(
-                f'the language model has {rows} embedding rows, but its tokenizer knows {self.tokenizer.base_size} '
-                'tokens: they do not belong together'
+                'quantization_config is for frozen weights from files: it needs `pretrained`, and no frozen=False'
             )
-        self.frozen = bool(lora) if frozen is None else frozen
-        if lora:
-            from peft import LoraConfig, inject_adapter_in_model
-
-            self.lm = inject_adapter_in_model(LoraConfig(**lora), self.lm)
-        for name, parameter in self.lm.named_parameters():
-            if '.lora_' in name:
-                # Adapters take the type of their layer; in bfloat16, AdamW's small steps would be rounded away.
-                parameter.data = parameter.data.float()
-            else:
-                # peft has frozen all but the adapters, whatever `frozen` says.
-                parameter.requires_grad_(not self.frozen)
+        # All that can be wrong is found before the weights are read, which takes minutes.
+        dtype = parse_dtype(torch_dtype)
+        adapters = lora_config(lora) if lora else None
+        quantized = quantization(quantization_config, dtype) if quantization_config else None
+        hf_config = causal_config(pretrained, config or {}) if pretrained else None
+        self.tokenizer = InstructionTokenizer(tokenizer or pretrained, Vocabulary(num_bins))
+        if hf_config is not None:
+            self._check_rows(text_config(hf_config).vocab_size, is_pretrained=True)
+            self.lm = load_pretrained(pretrained, hf_config, dtype, quantized)
+        else:
+            # A config without a vocabulary size takes its tokenizer's.
+            defaults = dict(
+                vocab_size=self.tokenizer.base_size,
+                bos_token_id=self.tokenizer.bos_id,
+                eos_token_id=self.tokenizer.eos_id,
+            )
+            self.lm = build_random({**defaults, **config}, dtype)
+        self._check_rows(self.lm.get_input_embeddings().num_embeddings)
+        self.pretrained = pretrained
+        # Weights that training changes are in the checkpoint: it can be loaded whatever they were at first.
+        elsewhere = self.frozen and pretrained is not None
+        self.fingerprint = fingerprint(self.lm, self.tokenizer.base_size) if elsewhere else None
+        self.lm = add_lora(self.lm, adapters, self.frozen)
+        if elsewhere:
+            self.leave_out_all_but({n for n, p in self.named_parameters() if p.requires_grad})
         # mmengine would call the model's own `init_weights`, which draws anew what is not from a file: LoRA's zeros.
         self.lm.is_init = True
         if gradient_checkpointing:
@@ -128,19 +140,18 @@ class LanguageModel(BaseModule):
         std = 0.02 if words.is_meta else float(words.detach().float().std())
         self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std)
 
-    def _build(
-        self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype
-    ) -> nn.Module:
-        kwargs = build_arguments(dtype)
-        if pretrained is not None:
-            path = resolve_pretrained(pretrained, 'language model')
-            hf_config = AutoConfig.from_pretrained(path, **config)
-            return AutoModelForCausalLM.from_pretrained(path, config=hf_config, **kwargs)
-        # A config without a vocabulary size takes its tokenizer's.
-        config.setdefault('vocab_size', self.tokenizer.base_size)
-        config.setdefault('bos_token_id', self.tokenizer.bos_id)
-        config.setdefault('eos_token_id', self.tokenizer.eos_id)
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), **kwargs)
+    def init_weights(self) -> None:
+        """Weights are complete when the model is built; quantized ones are none that mmengine could look at."""
+        with quantized_weights_aside(self):
+            super().init_weights()
+
+    def _check_rows(self, rows: int, is_pretrained: bool = False) -> None:
+        known = self.tokenizer.base_size
+        if rows < known or (is_pretrained and known < _LEAST_SHARE_OF_ROWS * rows):
+            raise ValueError(
+                f'the language model has {rows} embedding rows, but its tokenizer knows {known} tokens: they do not '
+                'belong together'
+            )
 
     @property
     def hidden_size(self) -> int:
@@ -150,34 +161,18 @@ class LanguageModel(BaseModule):
     def vocabulary(self) -> Vocabulary:
         return self.tokenizer.vocabulary
 
-    def signature(self) -> dict[str, str | int]:
-        """What a checkpoint and the language model that it is loaded into must agree on."""
-        config = text_config(self.lm)
+    def signature(self) -> dict[str, Any]:
+        """What checkpoints say about their language model."""
+        config = text_config(self.lm.config)
         return dict(
             model_type=config.model_type,
             hidden_size=self.hidden_size,
             num_hidden_layers=config.num_hidden_layers,
             vocab_size=self.tokenizer.base_size,
             num_bins=self.vocabulary.num_bins,
+            name=self.pretrained,
+            fingerprint=self.fingerprint,
         )
-
-    def get_extra_state(self) -> Tensor:
-        """The signature for the state dict, as the bytes of its JSON: readers of checkpoints expect tensors."""
-        return torch.tensor(list(json.dumps(self.signature()).encode()), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Compare a checkpoint's signature with this model's.
-
-        Raises:
-            ValueError: if they differ. mmengine's loader would otherwise log the differing shapes and go on.
-        """
-        theirs, ours = json.loads(bytes(state.tolist())), self.signature()
-        differing = [key for key in ours if theirs.get(key) != ours[key]]
-        if differing:
-            raise ValueError(
-                f'the checkpoint belongs to the language model {theirs}, but this one is {ours}; they differ in '
-                f'{", ".join(differing)}: load it into a model whose `language_model` has the same, or leave it out'
-            )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         self.prefix_cache.clear()
@@ -211,7 +206,7 @@ class LanguageModel(BaseModule):
     @property
     def max_length(self) -> int:
         """Most positions of a sequence."""
-        config = text_config(self.lm)
+        config = text_config(self.lm.config)
         return getattr(config, 'max_position_embeddings', None) or sys.maxsize
 
     @property

@@ -75,9 +75,7 @@ def sdpa_kernel(
     """
     new, parts = layout.num_new, []
     if new:
-        parts.append(
-            prefix_attention(query[:, :, :new], *prefix, layout, scaling, dropout, window)
-        )
+        parts.append(prefix_attention(query[:, :, :new], *prefix, layout, scaling, dropout, window))
     num, size = layout.num_objects, layout.object_size
     if num * size:
         batch, kv_heads, length, _ = prefix[0].shape
@@ -90,7 +88,12 @@ def sdpa_kernel(
         blocks = [slice(i, i + step) for i in range(0, num, step)]
         outs = [
             _attend(
-                q[:, :, :, b], prefix, (own_key[:, :, :, b], own_value[:, :, :, b]), seen, causal, dropout
+                q[:, :, :, b],
+                prefix,
+                (own_key[:, :, :, b], own_value[:, :, :, b]),
+                seen,
+                causal,
+                dropout,
             )
             for b in blocks
         ]
@@ -111,7 +114,9 @@ def check_kernel(name: str) -> str:
     """
     if name not in KERNELS:
         raise ValueError(f'attn_implementation must be one of {", ".join(KERNELS)}, got {name!r}')
-    needed = dict(flex_attention='torch.nn.attention.flex_attention', flash_attention_2='flash_attn')
+    needed = dict(
+        flex_attention='torch.nn.attention.flex_attention', flash_attention_2='flash_attn'
+    )
     if name in needed and importlib.util.find_spec(needed[name]) is None:
         mend = dict(flex_attention='torch 2.5 or newer', flash_attention_2='pip install flash-attn')
         raise ImportError(

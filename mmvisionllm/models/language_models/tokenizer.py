@@ -68,12 +68,18 @@ class InstructionTokenizer:
 
     Raises:
         FileNotFoundError: if a local path does not exist.
-        ValueError: if the tokenizer splits one of the added tokens, or already holds some of them.
+        ValueError: if there is no tokenizer; if it splits one of the added tokens, or already holds some of them.
     """
 
     def __init__(self, name_or_path: str, vocabulary: Vocabulary) -> None:
         path = resolve_pretrained(name_or_path, 'tokenizer')
-        self.hf: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        try:
+            self.hf: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f'no tokenizer can be read from {name_or_path!r}: set language_model.tokenizer to the folder or hub id '
+                f'of the one that the model was trained with ({error})'
+            ) from error
         self.vocabulary = vocabulary
         self.base_size = len(self.hf)
         keep_added_tokens_glued(self.hf)
@@ -88,7 +94,9 @@ class InstructionTokenizer:
         self.bos_id = self._first(self.hf.bos_token_id, self.hf.cls_token_id)
         self.eos_id = self._first(self.hf.eos_token_id, self.hf.sep_token_id)
         if self.eos_id is None:
-            raise ValueError(f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one')
+            raise ValueError(
+                f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one'
+            )
         # What starts an answer: some models, such as Qwen, know no other mark than the end of a text.
         self.start_id = self._first(self.bos_id, self.eos_id)
         self.image_id = self.token_id('<image>')

@@ -18,7 +18,7 @@ import transformers
 from packaging.version import Version
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import Cache
+from transformers import Cache, PretrainedConfig
 
 from .shared_prefix import SharedPrefixLayout
 from .shared_prefix_attention import shared_prefix_attention
@@ -42,9 +42,9 @@ def build_arguments(dtype: torch.dtype) -> dict[str, Any]:
     return {'attn_implementation': IMPLEMENTATION if HAS_INTERFACE else 'sdpa', name: dtype}
 
 
-def text_config(lm: nn.Module) -> Any:
-    """The config of a model's language part."""
-    return lm.config.get_text_config() if hasattr(lm.config, 'get_text_config') else lm.config
+def text_config(config: PretrainedConfig) -> PretrainedConfig:
+    """Of a model's config, that of its language part."""
+    return config.get_text_config() if hasattr(config, 'get_text_config') else config
 
 
 def body(lm: nn.Module) -> nn.Module:
@@ -55,7 +55,7 @@ def body(lm: nn.Module) -> nn.Module:
 
 def sliding_window(lm: nn.Module) -> int | None:
     """The shortest sliding window of a model's layers in positions; None if all of them see everything."""
-    config = text_config(lm)
+    config = text_config(lm.config)
     kinds = getattr(config, 'layer_types', None)
     used = getattr(config, 'use_sliding_window', True)
     used = used and (kinds is None or 'sliding_attention' in kinds)
@@ -98,13 +98,13 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
     """Last hidden states by a plain forward pass with the dense mask of every kind of layer."""
     window = layout.window(sliding_window(lm))
     mask: Tensor | dict[str, Tensor] = layout.dense_mask(window)
-    if window is not None and getattr(text_config(lm), 'layer_types', None):
+    if window is not None and getattr(text_config(lm.config), 'layer_types', None):
         mask = dict(full_attention=layout.dense_mask(), sliding_attention=mask)
     if not HAS_INTERFACE:
         mask = torch.zeros_like(mask, dtype=embeddings.dtype).masked_fill(
             ~mask, torch.finfo(embeddings.dtype).min
         )
-    _set_implementation(lm, 'sdpa')
+    set_implementation(lm, 'sdpa')
     try:
         return body(lm)(
             inputs_embeds=embeddings,
@@ -113,7 +113,7 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
             use_cache=False,
         ).last_hidden_state
     finally:
-        _set_implementation(lm, IMPLEMENTATION)
+        set_implementation(lm, IMPLEMENTATION)
 
 
 @contextmanager
@@ -144,7 +144,8 @@ def counting_on(lm: nn.Module, cache: Cache, length: int, start: Tensor) -> Iter
         handle.remove()
 
 
-def _set_implementation(lm: nn.Module, name: str) -> None:
+def set_implementation(lm: nn.Module, name: str) -> None:
+    """What computes a model's attention from now on."""
     if HAS_INTERFACE:
         lm.set_attn_implementation(name)
 

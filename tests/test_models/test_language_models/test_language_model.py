@@ -310,7 +310,7 @@ def test_missing_language_model_names_the_path(small, path):
     ):
         small.build(dict(type='LanguageModel', pretrained=path, tokenizer=small.tokenizer))
     with pytest.raises(FileNotFoundError, match=f"tokenizer not found at '{path}'"):
-        small.build(dict(type='LanguageModel', pretrained=path))
+        small.build(small.language_model(tokenizer=path))
 
 
 def test_neither_weights_nor_config(small):
