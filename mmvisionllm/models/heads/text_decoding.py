@@ -17,6 +17,7 @@ from ..language_models import InstructionTokenizer
 from ..language_models.transformers_bridge import counting_on
 from ..structures import ImageTokens
 from .prefix import embed_prefix
+from .set_criterion import mean_over_ranks
 
 if TYPE_CHECKING:
     from .open_ended_decoder import OpenEndedDecoder
@@ -61,7 +62,7 @@ def text_loss(
     instructions: Sequence[Instruction],
     batch_turns: Sequence[Sequence[str]],
 ) -> Tensor:
-    """Mean next-token cross-entropy of the answers.
+    """Mean next-token cross-entropy of the answers, over the tokens of all processes.
 
     Args:
         decoder: For its projector and language model.
@@ -83,7 +84,8 @@ def text_loss(
     for row, end, (ids, wanted) in zip(labels, ends, encoded):
         row[end - len(ids) : end] = torch.tensor(wanted, device=row.device)
     asked = labels != _UNLABELLED
-    return F.cross_entropy(model.word_logits(hidden[asked]), labels[asked])
+    loss = F.cross_entropy(model.word_logits(hidden[asked]), labels[asked], reduction='sum')
+    return loss / mean_over_ranks(asked.sum())
 
 
 def generate_texts(
