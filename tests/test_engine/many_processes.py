@@ -5,6 +5,7 @@ The processes come from a fork server that has imported everything once. This mo
 """
 
 import copy
+import faulthandler
 import json
 import multiprocessing
 import multiprocessing.forkserver
@@ -19,10 +20,12 @@ import torch.distributed as torch_dist
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
-from small_training import CONFIG, ROOT, TIMEOUT, small_config
+from small_training import CONFIG, ROOT, each, small_config
 
 from mmdet.registry import HOOKS
 from mmvisionllm.utils import allow_mmengine_checkpoints, build_runner, prepare_launcher, set_local_rank
+
+LIMIT = 50  # seconds; a busy machine takes 20
 
 
 @HOOKS.register_module()
@@ -38,6 +41,11 @@ class MeanLossLog(Hook):
         if get_rank() == 0:
             with open(Path(runner.work_dir, 'mean_losses.jsonl'), 'a') as file:
                 file.write(json.dumps(dict(zip(names, values.tolist()), iter=runner.iter)) + '\n')
+
+
+    def after_val_epoch(self, runner, metrics=None):
+        if get_rank() == 0:
+            Path(runner.work_dir, 'metrics.json').write_text(json.dumps(metrics))
 
 
 def losses_of(work_dir: Path) -> list[dict]:
@@ -74,19 +82,33 @@ def equal_config(scenes: Path, work_dir: Path, batch_size: int, iters: int = 4, 
     return cfg
 
 
-def mixed_config(scenes: Path, work_dir: Path, batch_size: int, **kwargs) -> Config:
+def _replaced(node, old: str, new: str):
+    """A config with other folders."""
+    if isinstance(node, dict):
+        return {key: _replaced(value, old, new) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(_replaced(value, old, new) for value in node)
+    return node.replace(old, new) if isinstance(node, str) else node
+
+
+def mixed_config(scenes: Path, work_dir: Path, batch_size: int, validate: bool = False, **kwargs) -> Config:
     """:func:`equal_config` with the five tasks of stage 2, formats read by the language model included."""
     cfg = equal_config(scenes, work_dir, batch_size, **kwargs)
     stage2 = Config.fromfile(CONFIG.with_name('visionllm_tiny_scenes_stage2.py'))
+    stage2 = Config(_replaced(stage2.to_dict(), 'data/scenes/', f'{scenes}/'))
+    for node in each(stage2.train_dataloader):
+        if node.get('type') == 'Resize':
+            node.scale = (64, 64)
     loader = stage2.train_dataloader
     loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
     loader.sampler.batch_size = batch_size
-    for dataset in loader.dataset.dataset.datasets:
-        dataset.data_root = str(scenes)
-        for step in dataset.pipeline:
-            if step.type == 'Resize':
-                step.scale = (64, 64)
     cfg.train_dataloader = loader
+    if validate:
+        for part in ('val_dataloader', 'val_evaluator', 'val_cfg'):
+            cfg[part] = stage2[part]
+        cfg.val_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
+        cfg.train_cfg.val_interval = cfg.train_cfg.max_iters
+        cfg.model.bbox_head.generation = dict(max_new_tokens=4)
     # All instructions of a batch: which ones are left out depends on the number of processes.
     cfg.model.bbox_head.format_parser = dict(loss_weight=10.0, num_samples=100)
     cfg.model.bbox_head.text_weight = 10.0
@@ -102,6 +124,7 @@ def flexible(cfg: Config, **strategy) -> Config:
 
 def _main(cfg: Config, environment: dict[str, str], log: Path) -> None:
     sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # noqa: SIM115
+    faulthandler.dump_traceback_later(LIMIT, exit=True)  # processes that wait for one another wait forever
     os.environ.update(environment)
     Config.pretty_text = property(repr)  # beautifying takes longer than training
     torch.set_num_threads(1)
@@ -146,7 +169,7 @@ def train_together(cfg: Config, processes: int, resume: bool = False) -> list[di
         started.append(context.Process(target=_main, args=args))
         started[-1].start()
     for process in started:
-        process.join(TIMEOUT)
+        process.join()
     logs = [path.read_text()[-3000:] for path in sorted(work_dir.glob('output_*.txt'))]
     assert [process.exitcode for process in started] == [0] * len(started), '\n'.join(logs)
     return losses_of(work_dir)

@@ -1,6 +1,8 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Two processes that divide the model's weights compute what one process computes."""
 
+import json
+
 import pytest
 import torch
 from many_processes import assert_close, equal_config, flexible, mixed_config, train_together
@@ -64,6 +66,18 @@ def test_resume(scenes, unbroken, tmp_path, processes):
         assert resumed == losses[2:]
     else:
         assert_close(resumed, losses[2:])
+
+
+@pytest.mark.slow
+def test_validation(scenes, tmp_path):
+    """Formats and texts are read and written by one process while the other has none to read or write."""
+    metrics = {}
+    for name, processes in (('one', 0), ('two', 2)):
+        cfg = mixed_config(scenes, tmp_path / name, 4 if name == 'one' else 2, iters=3, validate=True)
+        train_together(flexible(cfg, **SHARDED) if processes else cfg, processes)
+        metrics[name] = json.loads((tmp_path / name / 'metrics.json').read_text())
+    assert len(metrics['one']) > 20
+    assert metrics['two'] == pytest.approx(metrics['one'], abs=1e-3, nan_ok=True)
 
 
 @pytest.mark.slow
