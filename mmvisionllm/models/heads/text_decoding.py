@@ -135,6 +135,9 @@ def generate_texts(
             eos_token_id=tokenizer.eos_id,
             # Rows of the output layer behind the tokenizer's last id are padding.
             suppress_tokens=model.padding_ids or None,
+            # Processes have texts of their own, some have none: with sharded weights, `generate` would wait for the
+            # others at each word, though all weights are there (FullyShardedStrategy).
+            synced_gpus=False,
             **generation,
         )
     return [tokenizer.decode_words(row) for row in out[:, length + 1 :].tolist()]
