@@ -23,6 +23,9 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
     but finds them only by the modules whose ``forward`` uses them; embeddings of added tokens are read directly. For
     that there is :class:`FullyShardedStrategy`.
 
+    Weights that an iteration's task does not use have zeros for gradients here, and none elsewhere: AdamW goes on moving
+    them, by momentum and weight decay.
+
     A plain ``OptimWrapper`` config is translated: ``clip_grad`` to ``gradient_clipping``, ``accumulative_counts`` to
     ``gradient_accumulation_steps``. The batch size is the dataloader's.
 
