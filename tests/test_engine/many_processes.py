@@ -24,7 +24,12 @@ from mmengine.optim import OptimWrapper
 from small_training import CONFIG, ROOT, each, small_config
 
 from mmdet.registry import HOOKS, OPTIM_WRAPPERS
-from mmvisionllm.utils import allow_mmengine_checkpoints, build_runner, prepare_launcher, set_local_rank
+from mmvisionllm.utils import (
+    allow_mmengine_checkpoints,
+    build_runner,
+    prepare_launcher,
+    set_local_rank,
+)
 
 LIMIT = 300  # seconds; a busy machine takes 20
 
