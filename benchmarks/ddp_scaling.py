@@ -2,11 +2,12 @@
 
     python benchmarks/ddp_scaling.py [--config CONFIG] [--processes 1 2] [--strategy ddp] [--iters 20] [--batch-size 4]
 
-Each number of processes is a training of its own by ``tools/train.py``, on rendered scenes, with ``batch-size`` images per
-process and iteration. The processes communicate through NCCL where there are GPUs, and through gloo otherwise. The first
-quarter of the iterations is left out. The share of linear scaling is the images per second over those of the first number
-of processes, times its share of the processes: 1 if communication and waiting cost nothing. Processes on CPUs have
-``cpu_count // max(processes)`` threads each, so that a process gets the same share of the machine in every training.
+Each number of processes is a training of its own by ``tools/train.py``, on rendered scenes, with ``batch-size``
+images per process and iteration. The processes communicate through NCCL where there are GPUs, and through gloo
+otherwise. The first quarter of the iterations is left out. The share of linear scaling is the images per second over
+those of the first number of processes, times its share of the processes: 1 if communication and waiting cost nothing.
+Processes on CPUs have ``cpu_count // max(processes)`` threads each, so that a process gets the same share of the
+machine in every training.
 The last line is JSON.
 """
 
@@ -29,7 +30,9 @@ from mmengine.config import Config
 from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 
 
-def small_training(config: str, strategy: str | None, scenes: Path, args: argparse.Namespace) -> Config:
+def small_training(
+    config: str, strategy: str | None, scenes: Path, args: argparse.Namespace
+) -> Config:
     """A config without validation, checkpoints and weights from elsewhere."""
     cfg = Config.fromfile(config)
     if strategy:
@@ -72,7 +75,9 @@ def seconds_per_iteration(cfg: Config, processes: int, threads: int, work_dir: P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--config', default=str(ROOT / 'configs/visionllm/visionllm_tiny_scenes.py'))
+    parser.add_argument(
+        '--config', default=str(ROOT / 'configs/visionllm/visionllm_tiny_scenes.py')
+    )
     parser.add_argument('--processes', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--strategy', choices=['ddp', 'fsdp', 'deepspeed_zero2'])
     parser.add_argument('--iters', type=int, default=20)

@@ -57,7 +57,7 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     cfg.load_from = args.checkpoint
     cfg.resume = False
-    if args.launcher == 'none':  # one process needs no strategy of many, whatever the config was trained by
+    if args.launcher == 'none':  # one process needs no strategy, whatever the config was trained by
         cfg.pop('runner_type', None)
         cfg.pop('strategy', None)
     if args.show or args.show_dir:

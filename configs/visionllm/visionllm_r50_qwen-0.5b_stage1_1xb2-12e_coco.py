@@ -2,8 +2,8 @@
 #   mim train mmvisionllm visionllm_r50_qwen-0.5b_stage1_1xb2-12e_coco.py
 # What is fetched, and how it is given by path: visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py.
 #
-# Memory, estimated and not measured: 3 GB of weights that train (16 bytes for each of 191M), 1 GB of frozen ones, and 7 to 9
-# GB for an image of 800 x 1333 pixels, most of it Deformable DETR's. If that is too much: a batch size of 1 and
+# Memory, estimated and not measured: 3 GB of weights that train (16 bytes for each of 191M), 1 GB of frozen ones, and
+# 7 to 9 GB for an image of 800 x 1333 pixels, most of it Deformable DETR's. If that is too much: a batch size of 1 and
 # optim_wrapper.accumulative_counts=32 make the same steps.
 _base_ = [
     '../_base_/default_runtime.py',

@@ -1,4 +1,4 @@
-"""What makes a training survive being killed (hooks, samplers, checkpoint files), learning rates per layer, sharded training."""
+"""Trainings that survive being killed (hooks, samplers, checkpoints), learning rates per layer, sharded weights."""
 
 from .hooks import AtomicCheckpointHook, ExactResumeHook
 from .optimizers import LayerDecayOptimWrapperConstructor

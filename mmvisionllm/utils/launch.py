@@ -100,7 +100,10 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     """
     cfg.launcher = launcher
     strategy = cfg.get('strategy') or {}
-    if launcher == 'none' and strategy.get('type', 'SingleDeviceStrategy') != 'SingleDeviceStrategy':
+    if (
+        launcher == 'none'
+        and strategy.get('type', 'SingleDeviceStrategy') != 'SingleDeviceStrategy'
+    ):
         raise ValueError(
             f'{strategy.type} works with processes that a launcher has started: run torchrun --nproc-per-node N '
             'tools/train.py CONFIG --launcher pytorch (N may be 1), or mim train with --launcher and --gpus'

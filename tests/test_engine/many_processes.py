@@ -48,7 +48,6 @@ class MeanLossLog(Hook):
             with open(Path(runner.work_dir, 'mean_losses.jsonl'), 'a') as file:
                 file.write(json.dumps(dict(zip(names, values.tolist()), iter=runner.iter)) + '\n')
 
-
     def after_val_epoch(self, runner, metrics=None):
         if get_rank() == 0:
             Path(runner.work_dir, 'metrics.json').write_text(json.dumps(metrics))
@@ -71,7 +70,9 @@ def losses_of(work_dir: Path) -> list[dict]:
     return [json.loads(line) for line in Path(work_dir, 'mean_losses.jsonl').open()]
 
 
-def equal_config(scenes: Path, work_dir: Path, batch_size: int, iters: int = 4, **changes) -> Config:
+def equal_config(
+    scenes: Path, work_dir: Path, batch_size: int, iters: int = 4, **changes
+) -> Config:
     """The embedded default, small, without what differs from process to process by intention.
 
     That is dropout, statistics of BatchNorm, words that are drawn for rehearsal, and the padding of images to the
@@ -109,7 +110,9 @@ def _replaced(node, old: str, new: str):
     return node.replace(old, new) if isinstance(node, str) else node
 
 
-def mixed_config(scenes: Path, work_dir: Path, batch_size: int, validate: bool = False, **kwargs) -> Config:
+def mixed_config(
+    scenes: Path, work_dir: Path, batch_size: int, validate: bool = False, **kwargs
+) -> Config:
     """:func:`equal_config` with the five tasks of stage 2, formats read by the language model included."""
     cfg = equal_config(scenes, work_dir, batch_size, **kwargs)
     stage2 = Config.fromfile(CONFIG.with_name('visionllm_tiny_scenes_stage2.py'))
@@ -142,7 +145,9 @@ def flexible(cfg: Config, **strategy) -> Config:
 
 def _main(cfg: Config, environment: dict[str, str], log: Path) -> None:
     sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # noqa: SIM115
-    faulthandler.dump_traceback_later(LIMIT, exit=True)  # processes that wait for one another wait forever
+    faulthandler.dump_traceback_later(
+        LIMIT, exit=True
+    )  # processes that wait for one another wait forever
     os.environ.update(environment)
     Config.pretty_text = property(repr)  # beautifying takes longer than training
     torch.set_num_threads(1)

@@ -1,7 +1,8 @@
 # The paper's steps of 32 images on one GPU: 16 batches of 2 images, so that its learning rate holds as it is.
 _base_ = ['./adamw_cosine_50e.py']
 accumulative_counts = 16
-epoch = 59136  # iterations: COCO's 118,287 images in batches of 2, down to a multiple of 16, where checkpoints lose nothing
+# Iterations: COCO's 118,287 images in batches of 2, down to a multiple of 16, where checkpoints lose no gradients.
+epoch = 59136
 # 12 of the paper's 50 epochs, detectors' usual 1x schedule: what one GPU does in days. Both starts, Deformable DETR and
 # language model, are trained already.
 max_iters = 12 * epoch

@@ -1,4 +1,4 @@
-# mmengine's DDP by its FlexibleRunner; with mmengine's plain Runner (no such file in `_base_`), DDP is what --launcher does.
+# mmengine's DDP by its FlexibleRunner. With its plain Runner, DDP is what --launcher does, and needs no such file.
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='DDPStrategy',

@@ -127,7 +127,9 @@ class FullyShardedStrategy(DDPStrategy):
         fully_shard(model, mesh=mesh, reshard_after_forward=False, offload_policy=policy)
         # Validation does without further communication: what is generated differs in length from process to process.
         model.register_forward_pre_hook(self._prepare_forward, prepend=True)
-        self.logger.info(f'Sharded {len(self._units)} layers and the rest among {mesh.size()} processes')
+        self.logger.info(
+            f'Sharded {len(self._units)} layers and the rest among {mesh.size()} processes'
+        )
         return model
 
     def _prepare_forward(self, model: nn.Module, args: tuple) -> None:

@@ -19,7 +19,9 @@ LORA = {
 
 
 def test_units_are_what_parts_name(small):
-    model = small.build(small.detector(bbox_head__language_model__lora=dict(r=2, target_modules='all-linear')))
+    model = small.build(
+        small.detector(bbox_head__language_model__lora=dict(r=2, target_modules='all-linear'))
+    )
     kinds = [type(unit).__name__ for unit in sharding_units(model)]
     assert kinds.count('LlamaDecoderLayer') == 2
     assert 'BertLayer' in kinds
@@ -73,7 +75,9 @@ def test_validation(scenes, tmp_path):
     """Formats and texts are read and written by one process while the other has none to read or write."""
     metrics = {}
     for name, processes in (('one', 0), ('two', 2)):
-        cfg = mixed_config(scenes, tmp_path / name, 4 if name == 'one' else 2, iters=3, validate=True)
+        cfg = mixed_config(
+            scenes, tmp_path / name, 4 if name == 'one' else 2, iters=3, validate=True
+        )
         train_together(flexible(cfg, **SHARDED) if processes else cfg, processes)
         metrics[name] = json.loads((tmp_path / name / 'metrics.json').read_text())
     assert len(metrics['one']) > 20
