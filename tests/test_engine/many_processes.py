@@ -23,7 +23,8 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from small_training import CONFIG, ROOT, each, small_config
 
-from mmdet.registry import HOOKS, OPTIM_WRAPPERS
+from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils import (
     allow_mmengine_checkpoints,
     build_runner,
@@ -53,6 +54,19 @@ class MeanLossLog(Hook):
             Path(runner.work_dir, 'metrics.json').write_text(json.dumps(metrics))
 
 
+@MODELS.register_module()
+class SeededVisionLLM(VisionLLM):
+    """Starts from the same weights, whatever the runner has drawn before it builds the model."""
+
+    def __init__(self, **kwargs):
+        torch.manual_seed(0)
+        super().__init__(**kwargs)
+
+    def init_weights(self):
+        torch.manual_seed(0)
+        super().init_weights()
+
+
 @OPTIM_WRAPPERS.register_module()
 class ZeroFilledOptimWrapper(OptimWrapper):
     """Weights without gradient get one of zero, as DeepSpeed has it: momentum and weight decay go on."""
@@ -79,6 +93,7 @@ def equal_config(
     largest of a batch: GroupNorm counts it.
     """
     cfg = small_config(scenes, work_dir, workers=0)
+    cfg.model.type = 'SeededVisionLLM'
     cfg.model.backbone.update(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
     cfg.model.bbox_head.rehearsal = None
     cfg.model.bbox_head.token_grad = 1.0

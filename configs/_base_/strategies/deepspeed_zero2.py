@@ -5,6 +5,7 @@
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='DeepSpeedZeROStrategy',
+    exclude_frozen_parameters=True,  # checkpoints without the frozen language model: it comes from `pretrained`
     zero_optimization=dict(
         stage=2,
         overlap_comm=True,  # gradients are summed while the backward pass goes on

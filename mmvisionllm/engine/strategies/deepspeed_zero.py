@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from mmengine._strategy import DeepSpeedStrategy
+from mmengine._strategy import DeepSpeedStrategy, SingleDeviceStrategy
 from mmengine._strategy.base import BaseStrategy
 from mmengine.device import get_device
 from mmengine.model import BaseDataPreprocessor
@@ -106,3 +107,34 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
         if hasattr(self, 'optim_wrapper'):
             self._scale_lr()  # mmengine's strategy leaves `--auto-scale-lr` out
         return super()._wrap_model(model)
+
+    def load_checkpoint(self, filename: str, **kwargs: Any) -> dict:
+        """Load the weights of a checkpoint: DeepSpeed's folder, or a file, as all other trainings leave them."""
+        if Path(filename).is_dir():
+            return super().load_checkpoint(filename, **kwargs)
+        checkpoint = SingleDeviceStrategy.load_checkpoint(self, filename, **kwargs)
+        optimizer = getattr(self.model, 'optimizer', None)
+        if hasattr(optimizer, 'refresh_fp32_params'):
+            optimizer.refresh_fp32_params()  # the optimiser steps on copies of the weights
+        return checkpoint
+
+    def load_model_state_dict(self, state_dict: dict, **kwargs: Any) -> None:
+        """Load whole weights into the model inside of DeepSpeed's engine."""
+        engine, self.model = self.model, self.model.module
+        try:
+            super().load_model_state_dict(state_dict, **kwargs)
+        finally:
+            self.model = engine
+
+    def resume(self, filename: str, **kwargs: Any) -> dict:
+        """Go on from a checkpoint of DeepSpeed's.
+
+        Raises:
+            ValueError: for a checkpoint of another kind of training, whose optimiser states are not divided.
+        """
+        if Path(filename).is_file():
+            raise ValueError(
+                f'{filename} was not saved by DeepSpeed: train on with the strategy that saved it, or start from its '
+                'weights alone (load_from, without --resume)'
+            )
+        return super().resume(filename, **kwargs)

@@ -2,6 +2,7 @@
 """DeepSpeed's ZeRO on two CPU processes computes what one process computes."""
 
 import pytest
+import torch
 from many_processes import assert_close, equal_config, flexible, mixed_config, train_together
 from mmengine.registry import STRATEGIES
 
@@ -45,6 +46,43 @@ def test_detection_and_resume(deepspeed, scenes, tmp_path, alone):
     cfg.load_from = str(tmp_path / 'unbroken' / 'iter_2.pth')
     cfg.work_dir = str(tmp_path / 'resumed')
     assert train_together(cfg, 2, resume=True) == losses[2:]
+
+
+@pytest.mark.slow
+def test_frozen_weights_are_not_saved(deepspeed, scenes, tmp_path):
+    """A language model in bfloat16 with adapters in float32 trains and resumes without them."""
+    changes = {
+        'model.bbox_head.language_model.torch_dtype': 'bfloat16',
+        'model.bbox_head.language_model.lora': dict(r=4, target_modules='all-linear'),
+    }
+    cfg = flexible(
+        equal_config(scenes, tmp_path / 'unbroken', 2, **changes),
+        **ZERO2,
+        exclude_frozen_parameters=True,
+    )
+    losses = train_together(cfg, 2)
+    saved = tmp_path / 'unbroken/iter_2.pth/mp_rank_00_model_states.pt'
+    names = torch.load(saved, weights_only=False)['module']
+    assert any('.lora_' in name for name in names)
+    assert not any('embed_tokens' in name or 'base_layer' in name for name in names)
+    cfg.load_from = str(tmp_path / 'unbroken/iter_2.pth')
+    cfg.work_dir = str(tmp_path / 'resumed')
+    assert train_together(cfg, 2, resume=True) == losses[2:]
+
+
+def test_resumes_from_its_own_checkpoints_alone(deepspeed, tmp_path):
+    strategy = STRATEGIES.build(dict(ZERO2, work_dir=str(tmp_path)))
+    (tmp_path / 'iter_2.pth').touch()
+    with pytest.raises(ValueError, match='not saved by DeepSpeed'):
+        strategy.resume(str(tmp_path / 'iter_2.pth'))
+
+
+@pytest.mark.slow
+def test_starts_from_a_checkpoint_of_one_process(deepspeed, scenes, tmp_path, alone, second_stage):
+    checkpoint, losses = second_stage
+    cfg = flexible(equal_config(scenes, tmp_path, 2, load_from=checkpoint), **ZERO2)
+    assert_close(train_together(cfg, 2), losses)
+    assert losses[0] != alone[0]
 
 
 @pytest.mark.slow

@@ -48,6 +48,14 @@ def test_detection(unbroken, alone):
 
 
 @pytest.mark.slow
+def test_starts_from_a_checkpoint_of_one_process(scenes, tmp_path, alone, second_stage):
+    checkpoint, losses = second_stage
+    cfg = flexible(equal_config(scenes, tmp_path, 2, load_from=checkpoint), **SHARDED)
+    assert_close(train_together(cfg, 2), losses)
+    assert losses[0] != alone[0]
+
+
+@pytest.mark.slow
 def test_mixed_tasks(scenes, tmp_path, alone_mixed):
     cfg = flexible(mixed_config(scenes, tmp_path, 2, iters=8), **SHARDED)
     assert_close(train_together(cfg, 2), alone_mixed)
