@@ -10,8 +10,6 @@ import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
 from mmdet.engine.hooks.utils import trigger_visualization_hook
@@ -19,6 +17,7 @@ from mmdet.evaluation import DumpDetResults
 from mmvisionllm.utils import (
     add_common_arguments,
     allow_mmengine_checkpoints,
+    build_runner,
     check_exists,
     load_config,
     prepare_launcher,
@@ -58,6 +57,9 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    if args.launcher == 'none':  # one process needs no strategy, whatever the config was trained by
+        cfg.pop('runner_type', None)
+        cfg.pop('strategy', None)
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
     return cfg
@@ -70,7 +72,7 @@ def main() -> None:
     cfg = build_config(args)
     prepare_launcher(cfg, args.launcher)
     allow_mmengine_checkpoints()
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()

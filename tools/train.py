@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
 from mmvisionllm.utils import (
     add_common_arguments,
     allow_mmengine_checkpoints,
+    build_runner,
     check_exists,
     load_config,
     prepare_launcher,
@@ -121,8 +120,7 @@ def main() -> None:
     cfg = build_config(args)
     prepare_launcher(cfg, args.launcher)
     allow_mmengine_checkpoints()
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    build_runner(cfg).train()
 
 
 if __name__ == '__main__':

@@ -1,13 +1,16 @@
-"""What makes a training survive being killed (hooks, samplers, checkpoint files), and learning rates per layer."""
+"""Trainings that survive being killed (hooks, samplers, checkpoints), learning rates per layer, sharded weights."""
 
 from .hooks import AtomicCheckpointHook, ExactResumeHook, TrainedWeightsHook, TrainingReportHook
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .seeded_data import SeededDataset, SeededDefaultSampler, SeededInfiniteSampler
+from .strategies import DeepSpeedZeROStrategy, FullyShardedStrategy
 from .task_sampler import TaskSampler
 
 __all__ = [
     'AtomicCheckpointHook',
+    'DeepSpeedZeROStrategy',
     'ExactResumeHook',
+    'FullyShardedStrategy',
     'LayerDecayOptimWrapperConstructor',
     'SeededDataset',
     'SeededDefaultSampler',

@@ -4,6 +4,7 @@
 from .checkpoint import allow_mmengine_checkpoints
 from .launch import (
     add_common_arguments,
+    build_runner,
     check_exists,
     load_config,
     prepare_launcher,
@@ -13,6 +14,7 @@ from .launch import (
 __all__ = [
     'add_common_arguments',
     'allow_mmengine_checkpoints',
+    'build_runner',
     'check_exists',
     'load_config',
     'prepare_launcher',

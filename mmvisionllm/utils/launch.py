@@ -13,6 +13,10 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
+
+from ..engine import AtomicCheckpointHook
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -83,16 +87,27 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     mmengine's launchers bind a CUDA device to each process, configs ask for NCCL, and the model is
     wrapped with the local rank as its device: none of these works on CPU. The process group is
     therefore started here, with gloo, and the wrapper is told to use no device. With an accelerator
-    nothing but the launcher is set.
+    nothing but the launcher is set. Both mmengine's ``Runner`` and its ``FlexibleRunner`` (``runner_type`` in the
+    config) are served.
 
     Args:
         cfg: The config, changed in place.
         launcher: One of 'none', 'pytorch', 'slurm', 'mpi'.
 
     Raises:
-        ValueError: If a launcher other than 'pytorch' is used without accelerator.
+        ValueError: If a launcher other than 'pytorch' is used without accelerator, or a strategy of many processes
+            without launcher.
     """
     cfg.launcher = launcher
+    strategy = cfg.get('strategy') or {}
+    if (
+        launcher == 'none'
+        and strategy.get('type', 'SingleDeviceStrategy') != 'SingleDeviceStrategy'
+    ):
+        raise ValueError(
+            f'{strategy.type} works with processes that a launcher has started: run torchrun --nproc-per-node N '
+            'tools/train.py CONFIG --launcher pytorch (N may be 1), or mim train with --launcher and --gpus'
+        )
     if launcher == 'none' or get_device() != 'cpu':
         return
     if launcher != 'pytorch':
@@ -104,13 +119,16 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     dist_cfg = env_cfg.setdefault('dist_cfg', dict())
     asked = dist_cfg.get('backend', 'nccl')
     dist_cfg['backend'] = 'gloo'
-    wrapper = cfg.get('model_wrapper_cfg') or dict(
+    ddp = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-    wrapper['device_ids'] = None
-    cfg.model_wrapper_cfg = wrapper
+    if cfg.get('runner_type', 'Runner') == 'Runner':
+        cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or ddp, device_ids=None)
+    elif strategy.get('type', 'DDPStrategy') == 'DDPStrategy':
+        wrapper = dict(strategy.get('model_wrapper') or ddp, device_ids=None)
+        cfg.strategy = dict(strategy, type='DDPStrategy', model_wrapper=wrapper)
 
     if not is_distributed():
         timeout = dist_cfg.get('timeout')
@@ -124,3 +142,17 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
             'current',
             logging.INFO,
         )
+
+
+def build_runner(cfg: Config) -> Runner | FlexibleRunner:
+    """The runner of a config: mmengine's ``Runner``, or the one that ``runner_type`` names.
+
+    ``FlexibleRunner`` loads its checkpoint before any hook is called. What a hook has to do before that,
+    as :class:`AtomicCheckpointHook` finds the newest whole checkpoint, is therefore done here.
+    """
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if isinstance(runner, FlexibleRunner):
+        for hook in runner.hooks:
+            if isinstance(hook, AtomicCheckpointHook):
+                hook.before_run(runner)
+    return runner

@@ -39,6 +39,25 @@ def test_stage1(size):
     assert {2e-4, 2e-5, round(last, 9)} <= rates
 
 
+def test_stage2():
+    """It goes on from stage 1 with the same weights, of which the backbone's are frozen."""
+    names = ('stage1_32xb1-50e_coco', 'stage2_32xb1-50e_multitask')
+    paths = [CONFIGS / f'visionllm/visionllm_internimage-h_alpaca-7b_{name}.py' for name in names]
+    stand_in = dict(TextEncoder=STAND_IN, LanguageModel=STAND_IN)
+    first, second = (build_on_meta(Config.fromfile(str(path)), stand_in) for path in paths)
+    assert {k: v.shape for k, v in first.state_dict().items()} == {
+        k: v.shape for k, v in second.state_dict().items()
+    }
+    assert not count_parameters(second)['backbone'].trainable
+    assert Path(Config.fromfile(str(paths[1])).load_from).parent.name == paths[0].stem
+    backbones = [Config.fromfile(str(path)).model.backbone.to_dict() for path in paths]
+    # All else that makes a backbone; the rest of stage 1's is for training it.
+    for backbone in backbones:
+        for key in ('init_cfg', 'frozen_stages', 'with_cp', 'drop_path_rate'):
+            backbone.pop(key, None)
+    assert backbones[0] == backbones[1]
+
+
 def test_mask_rcnn():
     """Loss and predict of mmdet's own detector."""
     cfg = Config.fromfile(str(CONFIGS / 'internimage/mask-rcnn_internimage-t_fpn_1x_coco.py'))

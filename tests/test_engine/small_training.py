@@ -67,15 +67,15 @@ def read_log(work_dir: Path) -> list:
     return [json.loads(line) for line in lines if line.endswith('\n')]
 
 
-def _each(node):
+def each(node):
     """All dicts within a config."""
     if isinstance(node, dict):
         yield node
         for value in node.values():
-            yield from _each(value)
+            yield from each(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
-            yield from _each(value)
+            yield from each(value)
 
 
 def small_config(scenes: Path, work_dir: Path, workers: int) -> Config:
@@ -89,7 +89,7 @@ def small_config(scenes: Path, work_dir: Path, workers: int) -> Config:
         dropout=0.1, ffn_drop=0.1)
     cfg.model.bbox_head.pop('init_cfg', None)
     cfg.model.bbox_head.language_model.config.attention_dropout = 0.1
-    for node in _each(cfg.model):
+    for node in each(cfg.model):
         node.update({key: value for key, value in smaller.items() if key in node})
     train, val = cfg.train_dataloader, cfg.val_dataloader
     for loader in (train, val):

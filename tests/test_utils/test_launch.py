@@ -32,3 +32,10 @@ def test_local_rank_of_the_launcher_wins(monkeypatch):
     monkeypatch.delenv('LOCAL_RANK')
     set_local_rank(3)
     assert os.environ['LOCAL_RANK'] == '3'
+
+
+@pytest.mark.parametrize('kind', ['FullyShardedStrategy', 'DeepSpeedZeROStrategy', 'DDPStrategy'])
+def test_strategies_of_many_processes_need_a_launcher(kind):
+    cfg = Config(dict(runner_type='FlexibleRunner', strategy=dict(type=kind)))
+    with pytest.raises(ValueError, match='torchrun .* --launcher pytorch'):
+        prepare_launcher(cfg, 'none')

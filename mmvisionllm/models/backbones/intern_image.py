@@ -58,6 +58,8 @@ class InternImage(BaseModule):
         ValueError: if sizes do not belong together, or there is no such activation, norm or implementation.
     """
 
+    _no_split_modules = ('Block',)  # as transformers' models tell where to shard them
+
     def __init__(
         self,
         core_op: str = 'auto',

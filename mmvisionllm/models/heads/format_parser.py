@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
 
 from ..language_models import LanguageModel
 from .prefix import embed_prefix
+from .set_criterion import mean_over_ranks
 
 
 class FormatParser(nn.Module):
@@ -49,10 +51,12 @@ class FormatParser(nn.Module):
     def loss(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> Tensor:
         """Next-token cross-entropy of the formats, over the format tokens, ``<bos>`` and ``<eos>``.
 
-        Summed over a format, averaged over the texts: in a mean, the one choice that says how many points there are would
-        drown among the tokens that are forced.
+        Summed over a format, averaged over the instructions of all processes: in a mean over tokens, the one choice that
+        says how many points there are would drown among the tokens that are forced.
         """
-        chosen = list({i.text: i for i in instructions[: self.num_samples]}.values())
+        # A text that comes several times is read once.
+        counts = Counter(i.text for i in instructions[: self.num_samples])
+        chosen = list({i.text: i for i in instructions if i.text in counts}.values())
         longest = max(i.output_format.num_points for i in chosen)
         rows = self._logits(language_model, chosen, max(longest, MIN_POINTS))
         losses = []
@@ -61,8 +65,10 @@ class FormatParser(nn.Module):
             # Columns: the format tokens in their order, <bos>, <eos>.
             wanted = [*range(len(output_format.queries)), -1] if output_format.queries else [-2]
             wanted = torch.tensor(wanted, device=logits.device) % logits.size(1)
-            losses.append(F.cross_entropy(logits[: len(wanted)], wanted, reduction='sum'))
-        return torch.stack(losses).mean()
+            loss = F.cross_entropy(logits[: len(wanted)], wanted, reduction='sum')
+            losses.append(loss * counts[instruction.text])
+        total = torch.tensor(counts.total(), device=rows.device)
+        return torch.stack(losses).sum() / mean_over_ranks(total)
 
     def forward(
         self, language_model: LanguageModel, instructions: Sequence[Instruction]

@@ -17,6 +17,7 @@ from ..language_models import InstructionTokenizer
 from ..language_models.transformers_bridge import counting_on
 from ..structures import ImageTokens
 from .prefix import embed_prefix
+from .set_criterion import mean_over_ranks
 
 if TYPE_CHECKING:
     from .open_ended_decoder import OpenEndedDecoder
@@ -61,7 +62,7 @@ def text_loss(
     instructions: Sequence[Instruction],
     batch_turns: Sequence[Sequence[str]],
 ) -> Tensor:
-    """Mean next-token cross-entropy of the answers.
+    """Mean next-token cross-entropy of the answers, over the tokens of all processes.
 
     Args:
         decoder: For its projector and language model.
@@ -83,7 +84,8 @@ def text_loss(
     for row, end, (ids, wanted) in zip(labels, ends, encoded):
         row[end - len(ids) : end] = torch.tensor(wanted, device=row.device)
     asked = labels != _UNLABELLED
-    return F.cross_entropy(model.word_logits(hidden[asked]), labels[asked])
+    loss = F.cross_entropy(model.word_logits(hidden[asked]), labels[asked], reduction='sum')
+    return loss / mean_over_ranks(asked.sum())
 
 
 def generate_texts(
@@ -133,6 +135,9 @@ def generate_texts(
             eos_token_id=tokenizer.eos_id,
             # Rows of the output layer behind the tokenizer's last id are padding.
             suppress_tokens=model.padding_ids or None,
+            # Processes have texts of their own, some have none: with sharded weights, `generate` would wait for the
+            # others at each word, though all weights are there (FullyShardedStrategy).
+            synced_gpus=False,
             **generation,
         )
     return [tokenizer.decode_words(row) for row in out[:, length + 1 :].tolist()]
