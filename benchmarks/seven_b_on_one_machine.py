@@ -1,6 +1,6 @@
 """The paper's ResNet-50 and a LLaMA-7B on one machine: training steps, checkpoint, exact resume, prediction, memory.
 
-    python benchmarks/seven_b_on_one_machine.py [--layers 32] [--size 800 1333] [--work-dir work_dirs/seven_b]
+    python benchmarks/seven_b_on_one_machine.py [--config CONFIG] [--layers 32] [--size 800 1333] [--work-dir DIR]
 
 Weights are random: the language model's are written layer by layer into a Hugging Face folder (13.5 GB in bfloat16; it
 is kept, and used again by the next run), from where the config loads them as it would load Alpaca's. Everything else is
@@ -41,7 +41,7 @@ from mmvisionllm.utils import allow_mmengine_checkpoints
 from mmvisionllm.utils.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
+CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_1xb1-12e_coco.py'
 TOKENIZERS = ROOT / 'configs/_base_/tokenizers'
 
 
@@ -108,7 +108,7 @@ def language_model_fields(cfg: Config, args: argparse.Namespace) -> dict[str, An
 
 def make_config(args: argparse.Namespace, resume: bool) -> Config:
     """The paper's stage 1 on the image, for two steps, with all weights from here."""
-    cfg = Config.fromfile(CONFIG)
+    cfg = Config.fromfile(args.config)
     cfg.work_dir = str(args.work_dir / 'run')
     cfg.model.init_cfg = cfg.model.backbone.init_cfg = None
     cfg.model.neck.text_encoder.update(
@@ -232,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('--config', type=Path, default=CONFIG)
     parser.add_argument('--layers', type=int, default=32)
     parser.add_argument('--size', type=int, nargs=2, default=(800, 1333), metavar=('H', 'W'))
     parser.add_argument('--objects', type=int, default=10)
@@ -243,7 +244,7 @@ def main() -> None:
         print(json.dumps(work(args)))
         return
     folder = args.work_dir / f'llm-{args.layers}'
-    fields = language_model_fields(Config.fromfile(CONFIG), args)
+    fields = language_model_fields(Config.fromfile(args.config), args)
     if not (folder / 'config.json').is_file():
         make_language_model(folder, fields)
     make_data(args.work_dir / 'data', args.size, args.objects)

@@ -14,10 +14,10 @@ from mmengine.config import Config
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
+from mmvisionllm.engine import build_runner
 from mmvisionllm.utils import (
     add_common_arguments,
     allow_mmengine_checkpoints,
-    build_runner,
     check_exists,
     load_config,
     prepare_launcher,

@@ -14,10 +14,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
+from mmvisionllm.engine import build_runner
 from mmvisionllm.utils import (
     add_common_arguments,
     allow_mmengine_checkpoints,
-    build_runner,
     check_exists,
     load_config,
     prepare_launcher,

@@ -1,5 +1,6 @@
 """Trainings that survive being killed (hooks, samplers, checkpoints), learning rates per layer, sharded weights."""
 
+from .building import build_runner
 from .hooks import AtomicCheckpointHook, ExactResumeHook, TrainedWeightsHook, TrainingReportHook
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .seeded_data import SeededDataset, SeededDefaultSampler, SeededInfiniteSampler
@@ -18,4 +19,5 @@ __all__ = [
     'TaskSampler',
     'TrainedWeightsHook',
     'TrainingReportHook',
+    'build_runner',
 ]

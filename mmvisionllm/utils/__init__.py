@@ -4,7 +4,6 @@
 from .checkpoint import allow_mmengine_checkpoints
 from .launch import (
     add_common_arguments,
-    build_runner,
     check_exists,
     load_config,
     prepare_launcher,
@@ -14,7 +13,6 @@ from .launch import (
 __all__ = [
     'add_common_arguments',
     'allow_mmengine_checkpoints',
-    'build_runner',
     'check_exists',
     'load_config',
     'prepare_launcher',

@@ -13,10 +13,6 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
-from mmengine.runner import FlexibleRunner, Runner
-
-from ..engine import AtomicCheckpointHook
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -142,17 +138,3 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
             'current',
             logging.INFO,
         )
-
-
-def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """The runner of a config: mmengine's ``Runner``, or the one that ``runner_type`` names.
-
-    ``FlexibleRunner`` loads its checkpoint before any hook is called. What a hook has to do before that,
-    as :class:`AtomicCheckpointHook` finds the newest whole checkpoint, is therefore done here.
-    """
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if isinstance(runner, FlexibleRunner):
-        for hook in runner.hooks:
-            if isinstance(hook, AtomicCheckpointHook):
-                hook.before_run(runner)
-    return runner

@@ -106,7 +106,7 @@ def check_weights(
     """Refuse a checkpoint that would leave trained parts of the model at random.
 
     mmengine only warns of them. Frozen parts may be missing, as they come from their own files; not so the weights of a
-    language model that was built without files.
+    Hugging Face model that was built without files.
 
     Args:
         model: The model; in FSDP, only names are compared.
@@ -126,7 +126,7 @@ def check_weights(
         sharded |= prefix.endswith(_FSDP[:-1])
         if hasattr(module, 'weights_elsewhere'):
             start = f'{prefix.replace(_FSDP, "")}.'.removeprefix('.')
-            own = {name for name in names if name.startswith(f'{start}lm.')}
+            own = {name for name in names if name.startswith(f'{start}{module.part_from_files}.')}
             needed |= own
             needed -= set(module.weights_elsewhere(own, start))
     wrong = []

@@ -24,10 +24,10 @@ from mmengine.optim import OptimWrapper
 from small_training import CONFIG, ROOT, each, small_config
 
 from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+from mmvisionllm.engine import build_runner
 from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils import (
     allow_mmengine_checkpoints,
-    build_runner,
     prepare_launcher,
     set_local_rank,
 )

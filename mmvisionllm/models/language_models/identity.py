@@ -1,4 +1,4 @@
-"""What checkpoints hold of a language model, and which one they belong to."""
+"""What checkpoints hold of a Hugging Face model, and which one they belong to."""
 
 from __future__ import annotations
 
@@ -56,28 +56,30 @@ def same_weights(one: dict[str, list[int]] | None, other: dict[str, list[int]] |
     return True
 
 
-def check_signature(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Compare what a checkpoint says about its language model with the one that it is loaded into.
+def check_signature(theirs: dict[str, Any], ours: dict[str, Any], kind: str) -> None:
+    """Compare what a checkpoint says about its Hugging Face model with the one that it is loaded into.
 
     Args:
-        theirs, ours: See :meth:`LanguageModel.signature`.
+        theirs, ours: See :meth:`SavedWithoutItsFiles.signature`.
+        kind: What the model is, for the message: ``'language model'``.
 
     Raises:
         ValueError: if the models differ.
     """
-    differing = [key for key in _MUST_AGREE if theirs.get(key) != ours[key]]
+    option = kind.replace(' ', '_')
+    differing = [key for key in _MUST_AGREE if theirs.get(key) != ours.get(key)]
     if differing:
         shown = (*_MUST_AGREE, 'name')
         one, other = ({k: s[k] for k in shown if s.get(k)} for s in (theirs, ours))
         raise ValueError(
-            f'the checkpoint belongs to the language model {one}, but this one is {other}; they differ in '
-            f'{", ".join(differing)}: load it into a model whose `language_model` has the same, or leave it out'
+            f'the checkpoint belongs to the {kind} {one}, but this one is {other}; they differ in '
+            f'{", ".join(differing)}: load it into a model whose `{option}` has the same, or leave it out'
         )
     if not same_weights(theirs.get('fingerprint'), ours.get('fingerprint')):
         raise ValueError(
-            f'the checkpoint was trained on the frozen weights of {theirs.get("name")!r}, but this language model has '
+            f'the checkpoint was trained on the frozen weights of {theirs.get("name")!r}, but this {kind} has '
             f'those of {ours.get("name")!r}, a model of the same sizes with other weights: set '
-            '`language_model.pretrained` to the one that the checkpoint was trained on'
+            f'`{option}.pretrained` to the one that the checkpoint was trained on'
         )
 
 
@@ -88,17 +90,19 @@ def _forget_what_is_elsewhere(module: SavedWithoutItsFiles, incompatible: Any) -
 
 
 class SavedWithoutItsFiles(nn.Module):
-    """Keeps weights that come from a Hugging Face folder, ``lm``, and are frozen, out of the state dict.
+    """Keeps weights of a Hugging Face model that come from its folder and are frozen out of the state dict.
 
     Building the model brings them back. The state dict also has the model's :meth:`signature`, which is compared when it
     is loaded.
     """
 
+    part_from_files = 'lm'  # the attribute that holds the Hugging Face model
+    kind = 'language model'  # for messages; with an underscore, the option that configs name it by
     _kept: frozenset[str] | None = None
     _loaded_prefix = ''
 
     def leave_out_all_but(self, names: Iterable[str]) -> None:
-        """Of ``lm``, save these parameters and no others."""
+        """Of the Hugging Face model, save these parameters and no others."""
         self._kept = frozenset(names)
         self.register_load_state_dict_post_hook(_forget_what_is_elsewhere)
 
@@ -116,7 +120,7 @@ class SavedWithoutItsFiles(nn.Module):
         Raises:
             ValueError: if they differ. mmengine's loader would otherwise log the differing shapes and go on.
         """
-        check_signature(json.loads(bytes(state.tolist())), self.signature())
+        check_signature(json.loads(bytes(state.tolist())), self.signature(), self.kind)
 
     def weights_elsewhere(self, keys: Iterable[str], prefix: str = '') -> list[str]:
         """Those of a state dict's keys that checkpoints leave out: frozen weights that come from files.
@@ -129,7 +133,7 @@ class SavedWithoutItsFiles(nn.Module):
         """
         if self._kept is None:
             return []
-        own = [key for key in keys if key.startswith(f'{prefix}lm.')]
+        own = [key for key in keys if key.startswith(f'{prefix}{self.part_from_files}.')]
         return [key for key in own if key[len(prefix) :] not in self._kept]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

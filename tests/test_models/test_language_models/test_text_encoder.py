@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from mmvisionllm.models.language_models.identity import fingerprint
+
 TEXTS = ['find the star', 'find every heart and every plus sign in the picture', 'find the star']
 
 
@@ -79,3 +81,62 @@ def test_mistakes(small):
         small.build(dict(type='TextEncoder', tokenizer=small.tokenizer))
     with pytest.raises(ValueError, match='needs `tokenizer`'):
         small.build(dict(type='TextEncoder', config=small.bert))
+
+
+LORA = dict(r=2, target_modules='all-linear')
+
+
+@pytest.fixture(scope='module')
+def folder(small, tmp_path_factory):
+    """A text encoder's files."""
+    path = tmp_path_factory.mktemp('bert')
+    encoder = small.build(cfg(small))
+    encoder.model.save_pretrained(path)
+    encoder.tokenizer.save_pretrained(path)
+    return str(path)
+
+
+def from_folder(small, folder, **changes):
+    return small.build(dict(type='TextEncoder', pretrained=folder, **changes))
+
+
+def test_lora_trains_and_nothing_else(small, folder):
+    encoder = from_folder(small, folder, lora=LORA).train()
+    names = {name for name, p in encoder.named_parameters() if p.requires_grad}
+    assert names and all('.lora_' in name for name in names)
+    encoder(TEXTS)[0].square().sum().backward()
+    assert {name for name, p in encoder.named_parameters() if p.grad is not None} == names
+    whole = from_folder(small, folder, lora=LORA, frozen=False)
+    assert all(p.requires_grad for p in whole.parameters())
+    with pytest.raises(ValueError, match='rank'):
+        from_folder(small, folder, lora=dict(rank=2))
+
+
+def test_checkpoints_leave_frozen_weights_out(small, folder):
+    encoder = from_folder(small, folder, lora=LORA).eval()
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if '.lora_' in name:
+                parameter.normal_(std=0.1)
+    state = encoder.state_dict()
+    assert all('.lora_' in key for key in state if key.startswith('model.'))
+    again = from_folder(small, folder, lora=LORA).eval()
+    assert not torch.equal(again(TEXTS)[0], encoder(TEXTS)[0])
+    again.load_state_dict(state)
+    assert torch.equal(again(TEXTS)[0], encoder(TEXTS)[0])
+    assert not [k for k in from_folder(small, folder, frozen=True).state_dict() if 'model.' in k]
+    trained = from_folder(small, folder).state_dict()
+    assert {k for k in trained if k.startswith('model.')} == {
+        f'model.{name}' for name, _ in from_folder(small, folder).model.named_parameters()
+    }
+
+
+def test_checkpoint_of_another_text_encoder(small, folder):
+    encoder = from_folder(small, folder, frozen=True)
+    state = encoder.state_dict()
+    other = small.build(cfg(small), seed=5)
+    with pytest.raises(ValueError, match='text encoder.*hidden_size'):
+        small.build(cfg(small, config={**small.bert, 'hidden_size': 64})).load_state_dict(state)
+    other.fingerprint = fingerprint(other.model, len(other.tokenizer))
+    with pytest.raises(ValueError, match='text_encoder.pretrained'):
+        other.load_state_dict(state, strict=False)
