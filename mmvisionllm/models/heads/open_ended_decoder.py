@@ -47,12 +47,14 @@ class OpenEndedDecoder(BaseModule):
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
         token_grad: Share of the decoder's gradient that reaches the image tokens and their aligned projection, 0 to 1.
             Below 1, the tokenizer learns mostly from its own losses and the alignment, and the language model to read it.
-            It holds for sets of objects; texts send all of theirs, as they have no other loss on the tokens.
+            It holds for sets of objects.
         detach_location: Keep box losses from moving the token's location.
         max_per_img: Most objects per image.
         tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
             :func:`decode_objects`: it bounds memory, not the number of objects. None for no bound.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
+        text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
+            say in them beside sets of objects.
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
@@ -78,6 +80,7 @@ class OpenEndedDecoder(BaseModule):
         max_per_img: int = 100,
         tokens_per_pass: int | None = 2048,
         text_weight: float = 1.0,
+        text_token_grad: float = 1.0,
         generation: OptConfigType = None,
         format_parser: OptConfigType = None,
         init_cfg: dict | list | None = None,
@@ -114,6 +117,7 @@ class OpenEndedDecoder(BaseModule):
         self.max_per_img = max_per_img
         self.tokens_per_pass = tokens_per_pass
         self.text_weight = text_weight
+        self.text_token_grad = text_token_grad
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
         if self.generation.get('num_return_sequences', 1) != 1:
             raise ValueError(

@@ -76,7 +76,7 @@ def text_loss(
     """
     model = decoder.language_model
     encoded = [encode_turns(model.tokenizer, turns) for turns in batch_turns]
-    image = decoder.project(tokens, grad_share=1.0)
+    image = decoder.project(tokens, grad_share=decoder.text_token_grad)
     prefix = embed_prefix(model, instructions, image, [ids for ids, _ in encoded])
     hidden = model(prefix.embeddings, prefix.layout)
     labels = torch.full(hidden.shape[:2], _UNLABELLED, device=hidden.device)

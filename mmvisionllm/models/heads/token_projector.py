@@ -21,8 +21,8 @@ class TokenProjector(nn.Module):
         std: Standard deviation of its word embeddings.
         with_extent: Enter the token's width and height beside its location. With iterative refinement of the boxes, e_i
             holds what a layer changes of the box, and not the box.
-        grad_share: Share of the gradient that reaches the embeddings and the linear layer, 0 to 1, where ``forward`` is
-            not told otherwise. The MLP and what follows learn in any case.
+        grad_share: Share of the gradient that reaches the embeddings and the linear layer, where ``forward`` is not told
+            otherwise. The MLP and what follows learn in any case.
         num_frequencies: Sine features per coordinate: wavelengths from 2 image sides down to 2 / 2^(n-1).
     """
 
@@ -83,7 +83,7 @@ class TokenProjector(nn.Module):
         share = self.grad_share if grad_share is None else grad_share
 
         def held_back(value: Tensor) -> Tensor:
-            return value.detach().lerp(value, share) if share < 1 else value
+            return value if share == 1 else value.detach().lerp(value, share)
 
         content = held_back(self.linear(embeddings)) + self.mlp(held_back(embeddings))
         return self.place(content, locations, extents)
