@@ -126,6 +126,21 @@ def test_gradient_of_a_text_reaches_the_image_tokens_whole(small, make, token_gr
     torch.testing.assert_close(grads[0], grads[1])
 
 
+def test_a_text_may_have_more_of_a_say_in_the_image_tokens(small, make):
+    grads = []
+    for factor in (1.0, 5.0):
+        decoder = make.enlarge(small.build(small.decoder(text_token_grad=factor)))
+        tokens = make.image_tokens()
+        tokens.embeddings.requires_grad_()
+        loss = text_loss(decoder, tokens, [make.question()] * 2, [[a] for a in ANSWERS])
+        weights = [decoder.projector.linear.weight, decoder.projector.location.weight]
+        grads.append(torch.autograd.grad(loss, [tokens.embeddings, *weights]))
+    (embeddings, linear, location), (more_embeddings, more_linear, same_location) = grads
+    torch.testing.assert_close(more_embeddings, 5 * embeddings)
+    torch.testing.assert_close(more_linear, 5 * linear)
+    torch.testing.assert_close(same_location, location)
+
+
 def test_gradient_of_a_set_does_not_where_it_is_held_back(small, make):
     decoder = make.enlarge(small.build(small.decoder(token_grad=0.0)))
     tokens = make.image_tokens()
