@@ -63,9 +63,9 @@ def state_share(optimizer: Optimizer) -> float | None:
     """
     weight = nn.Parameter(torch.zeros(128, 128))
     weight.grad = torch.zeros_like(weight)
-    known = inspect.signature(type(optimizer).__init__).parameters
-    settings = {key: value for key, value in optimizer.defaults.items() if key in known}
     try:
+        known = inspect.signature(type(optimizer).__init__).parameters
+        settings = {key: value for key, value in optimizer.defaults.items() if key in known}
         trial = type(optimizer)([weight], **settings)
         trial.step()
         kept = [t for t in trial.state[weight].values() if torch.is_tensor(t) and t.numel() > 1]
