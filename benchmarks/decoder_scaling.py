@@ -231,7 +231,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--intermediate', type=int, default=2560)
     parser.add_argument('--vocabulary', type=int, default=49152)
     parser.add_argument('--attn-implementation', default='sdpa')
-    parser.add_argument('--tokens-per-pass', type=int, default=1024)
+    parser.add_argument('--tokens-per-pass', type=int, default=768)
     parser.add_argument('--num-objects', type=int, default=100, help='M')
     parser.add_argument('--matched', type=int, default=20, help='objects of a training step')
     parser.add_argument('--points', type=int, nargs='+', default=[2, 24], help='N')

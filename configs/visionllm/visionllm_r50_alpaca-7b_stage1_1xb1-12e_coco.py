@@ -27,8 +27,8 @@ model = dict(
     neck=dict(
         text_encoder=dict(
             frozen=True, lora=dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules='all-linear'))),
-    # Half the rank of the larger machine's config: 20M weights.
-    bbox_head=dict(language_model=dict(lora=dict(r=8, lora_alpha=16))))
+    # A quarter of the rank of the larger machine's config: 10M weights.
+    bbox_head=dict(language_model=dict(lora=dict(r=4, lora_alpha=8))))
 train_dataloader = dict(batch_size=1, sampler=dict(type='SeededInfiniteSampler'))
 train_cfg = dict(max_iters=max_iters, val_interval=4 * epoch)
 optim_wrapper = dict(

@@ -164,7 +164,8 @@ def train(
     context.set_forkserver_preload([__name__])
     # The server looks for this module there, and not yet in Python 3.11 on the `sys.path` of this process.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
+        paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
+        patch.setenv('PYTHONPATH', os.pathsep.join(paths))
         patch.setenv('OMP_NUM_THREADS', '1')
         patch.setenv('CUDA_VISIBLE_DEVICES', '-1')
         multiprocessing.forkserver.ensure_running()

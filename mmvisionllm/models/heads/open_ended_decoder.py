@@ -78,7 +78,7 @@ class OpenEndedDecoder(BaseModule):
         token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
-        tokens_per_pass: int | None = 1024,
+        tokens_per_pass: int | None = 768,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
         generation: OptConfigType = None,
