@@ -12,10 +12,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 import mmvisionllm  # noqa: F401  registers the models
-from mmvisionllm.utils.launch import check_exists
+from mmvisionllm.utils.launch import add_cfg_options, check_exists
 from mmvisionllm.utils.meta_build import build_on_meta, count_parameters, format_counts
 
 # Sizes do not depend on the tokenizer, and this one is always there.
@@ -31,9 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='use the tokenizers that the config names, which may be downloaded, to check that they fit',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override settings'
-    )
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     check_exists(parser, 'config', args.config)
     return args

@@ -13,12 +13,10 @@ import sys
 from collections.abc import Sequence
 from pickle import UnpicklingError
 
-from mmengine.config import DictAction
-
 import mmvisionllm  # noqa: F401  registers the models
 from mmvisionllm.apis.language_model import load_language_model
 from mmvisionllm.models.language_models.export import merge
-from mmvisionllm.utils import check_exists, load_config
+from mmvisionllm.utils import load_config, parse_conversion
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,19 +24,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('out', help='folder to write')
     parser.add_argument(
         '--dtype', help="type of the merged weights; default: the config's torch_dtype"
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override settings'
-    )
-    args = parser.parse_args(argv)
-    check_exists(parser, 'config', args.config)
-    check_exists(parser, 'checkpoint', args.checkpoint)
-    return args
+    return parse_conversion(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,19 +1,14 @@
 # The paper's stage 2 with its strong backbone, after visionllm_internimage-h_alpaca-7b_stage1_32xb1-50e_coco.py.
-_base_ = ['./visionllm_r50_alpaca-7b_stage2_32xb1-50e_multitask.py']
+_base_ = [
+    './visionllm_r50_alpaca-7b_stage2_32xb1-50e_multitask.py',
+    '../_base_/models/internimage_h.py',
+]
 load_from = 'work_dirs/visionllm_internimage-h_alpaca-7b_stage1_32xb1-50e_coco/epoch_50.pth'
 model = dict(
     backbone=dict(
         _delete_=True,
         type='InternImage',
-        channels=320,
-        depths=[6, 6, 32, 6],
-        groups=[10, 20, 40, 80],
-        layer_scale=None,
-        dw_kernel_size=5,
-        res_post_norm=True,
-        level2_post_norm=True,
-        level2_post_norm_block_ids=[5, 11, 17, 23, 29],
-        center_feature_scale=True,
+        **_base_.internimage_h,
         out_indices=(1, 2, 3),
         frozen_stages=4),
     neck=dict(channel_mapper=dict(in_channels=[640, 1280, 2560])))

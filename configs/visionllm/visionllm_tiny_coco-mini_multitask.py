@@ -9,7 +9,8 @@ data_root = _base_.data_root
 batch_size = 4
 max_iters = 3000
 
-model = dict(bbox_head=dict(text_weight=10.0, format_parser=dict(loss_weight=10.0)))  # as in stage 2 of the scenes
+# loss_weight is 0.1: texts and formats shall count in full.
+model = dict(bbox_head=dict(text_weight=10.0, format_parser=dict(loss_weight=10.0)))
 
 load = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)

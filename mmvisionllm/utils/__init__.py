@@ -3,18 +3,22 @@
 
 from .checkpoint import allow_mmengine_checkpoints
 from .launch import (
+    add_cfg_options,
     add_common_arguments,
     check_exists,
     load_config,
+    parse_conversion,
     prepare_launcher,
     set_local_rank,
 )
 
 __all__ = [
+    'add_cfg_options',
     'add_common_arguments',
     'allow_mmengine_checkpoints',
     'check_exists',
     'load_config',
+    'parse_conversion',
     'prepare_launcher',
     'set_local_rank',
 ]

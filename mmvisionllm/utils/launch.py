@@ -5,7 +5,7 @@ import argparse
 import datetime
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch.distributed as torch_dist
@@ -17,12 +17,8 @@ from mmengine.logging import print_log
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what training and testing have in common: overrides, launcher, local rank.
-
-    ``torch.distributed.launch`` passes ``--local-rank`` since torch 2.0 and passed ``--local_rank``
-    before; both are understood.
-    """
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -31,6 +27,29 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, nested keys with dots and lists with commas: '
         'optim_wrapper.optimizer.lr=1e-4 model.x="[1,2]"; no blanks within a value',
     )
+
+
+def parse_conversion(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """Parse ``CONFIG CHECKPOINT FOLDER [--cfg-options ...]``; wrong paths end here with a usage message."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('out', help='folder to write')
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    check_exists(parser, 'config', args.config)
+    check_exists(parser, 'checkpoint', args.checkpoint)
+    return args
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what training and testing have in common: overrides, launcher, local rank.
+
+    ``torch.distributed.launch`` passes ``--local-rank`` since torch 2.0 and passed ``--local_rank``
+    before; both are understood.
+    """
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help='set by launchers'

@@ -7,8 +7,6 @@ The processes come from a fork server that has imported everything once. This mo
 import copy
 import faulthandler
 import json
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import socket
 import sys
@@ -21,7 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from small_training import CONFIG, ROOT, each, small_config
+from small_training import CONFIG, each, forkserver, small_config
 
 from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from mmvisionllm.engine import build_runner
@@ -185,14 +183,7 @@ def train_together(cfg: Config, processes: int, resume: bool = False) -> list[di
     Raises:
         AssertionError: if a process failed.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__])
-    with pytest.MonkeyPatch.context() as patch:
-        paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
-        patch.setenv('PYTHONPATH', os.pathsep.join(paths))
-        patch.setenv('OMP_NUM_THREADS', '1')
-        patch.setenv('CUDA_VISIBLE_DEVICES', '-1')
-        multiprocessing.forkserver.ensure_running()
+    context = forkserver(__name__)
     work_dir = Path(cfg.work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     with socket.socket() as server:

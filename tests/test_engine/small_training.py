@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,20 @@ def _main(cfg: Config, deadly: tuple[str, int] | None, log: Path) -> None:
     Runner.from_cfg(cfg).train()
 
 
+def forkserver(module: str) -> BaseContext:
+    """What starts processes in which a module of this folder is imported, without GPU and with one thread."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([module])
+    # The server looks for the module there, and not yet in Python 3.11 on the `sys.path` of this process.
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
+        patch.setenv('PYTHONPATH', os.pathsep.join(paths))
+        patch.setenv('OMP_NUM_THREADS', '1')
+        patch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+        multiprocessing.forkserver.ensure_running()
+    return context
+
+
 def train(
     cfg: Config,
     resume: bool = False,
@@ -160,15 +175,7 @@ def train(
     Raises:
         AssertionError: if it ended in another way than that.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__])
-    # The server looks for this module there, and not yet in Python 3.11 on the `sys.path` of this process.
-    with pytest.MonkeyPatch.context() as patch:
-        paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
-        patch.setenv('PYTHONPATH', os.pathsep.join(paths))
-        patch.setenv('OMP_NUM_THREADS', '1')
-        patch.setenv('CUDA_VISIBLE_DEVICES', '-1')
-        multiprocessing.forkserver.ensure_running()
+    context = forkserver(__name__)
     Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
     log = Path(cfg.work_dir, 'output.txt')
     cfg = copy.deepcopy(cfg)

@@ -42,47 +42,22 @@ def test_trains_validates_and_leaves_a_checkpoint(scenes, tmp_path, strategy):
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
     work_dir = tmp_path / 'run'
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--nproc-per-node=2',
-        f'--master-port={port}',
-    ]
-    command += [ROOT / 'tools/train.py', config, '--launcher', 'pytorch', '--work-dir', work_dir]
-    log = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert log.returncode == 0, log.stdout[-5000:]
-    assert 'coco/bbox_mAP' in log.stdout
+
+    def run(*command):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # yapf: disable
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert 'coco/bbox_mAP' in done.stdout
+        return done.stdout
+
+    launch = '-m', 'torch.distributed.run', '--nproc-per-node=2', f'--master-port={port}'
+    train = ROOT / 'tools/train.py', config, '--launcher', 'pytorch', '--work-dir', work_dir
+    run(*launch, *train)
     checkpoint = work_dir / 'iter_2.pth'
-    if (
-        strategy == 'deepspeed_zero2'
-    ):  # a folder, as DeepSpeed writes them; the weights are in one file
+    if strategy == 'deepspeed_zero2':  # a folder; the weights are in one of its files
         checkpoint = checkpoint / 'mp_rank_00_model_states.pt'
     assert checkpoint.is_file()
     if strategy == 'fsdp':
-        test = [
-            sys.executable,
-            ROOT / 'tools/test.py',
-            config,
-            checkpoint,
-            '--work-dir',
-            tmp_path / 'test',
-        ]
-        log = subprocess.run(
-            test,
-            cwd=tmp_path,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert log.returncode == 0, log.stdout[-5000:]
-        assert 'unexpected key' not in log.stdout and 'missing key' not in log.stdout
-        assert 'coco/bbox_mAP' in log.stdout
+        log = run(ROOT / 'tools/test.py', config, checkpoint, '--work-dir', tmp_path / 'test')
+        assert 'unexpected key' not in log and 'missing key' not in log
