@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/schedules/tiny_iters.py',
 ]
 stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes/iter_1500.pth')
-max_iters = 2400
+max_iters = 4200
 
 model = dict(
     backbone=dict(
@@ -29,11 +29,14 @@ model = dict(
         # polygons and mostly 3 to 5 for texts; the tokenizer's are 1 to 5 for texts, and about 17 for the others with its
         # own losses (after 1,000 iterations).
         loss_weight=0.5,
-        text_weight=5.0,
+        text_weight=6.0,
         text_token_grad=5.0,
-        format_parser=dict(loss_weight=1.0),
+        loss=dict(
+            location_weight=0.5,
+            loss_bbox=dict(loss_weight=10.0)),
+        format_parser=dict(loss_weight=1.0, num_samples=2),
         generation=dict(max_new_tokens=32)))
-train_dataloader = dict(sampler=dict(weights=[1, 1.5, 1.5, 1, 1.5]))
+train_dataloader = dict(sampler=dict(weights=[1, 3, 1.5, 1, 1.5]))
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),  # with stage 1's 6e-4, boxes get worse before they get better
     # Hardly ever: clipped to stage 1's 1.0, texts (norm 2) would move the language model thirty times as far as boxes do

@@ -57,12 +57,14 @@ class DecodedSet:
         point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
         locations: (B, M, 2) points that offsets start from, normalised.
         point_mask: (B, N) bool, False for points beyond those that an image's own instruction asks for.
+        outlines: (B, M, N, 2) offsets that the queries of polygons started from, normalised, if there were any.
     """
 
     class_logits: Tensor
     point_logits: Tensor
     locations: Tensor
     point_mask: Tensor
+    outlines: Tensor | None = None
 
     def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
         """The first ``num_objects`` and the rest."""

@@ -2,7 +2,7 @@
 _base_ = ['./scenes_detection.py']
 data_root = 'data/scenes/'
 categories = _base_.categories
-batch_size = 8
+batch_size = 4
 
 load = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
@@ -48,6 +48,7 @@ segmentation_train = dict(
             task='segmentation',
             categories=categories,
             num_points=(8, 24),  # the paper's range, drawn at random
+            sampling='uniform',
             **random_set),
     ])
 # No flips from here on: 'left of' would become wrong.

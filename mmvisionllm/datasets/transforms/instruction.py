@@ -20,7 +20,7 @@ from mmvisionllm.instructions import (
 )
 from mmvisionllm.instructions.instruction import check_categories
 from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN, MAX_CATEGORIES
-from mmvisionllm.structures import instance_points
+from mmvisionllm.structures import SAMPLINGS, instance_points
 
 from ..category_names import category_names
 
@@ -45,6 +45,8 @@ class AttachInstruction(BaseTransform):
         task: Name of the task.
         num_points: Points per object; a pair is the range from which a number is drawn for every sample. Defaults to the
             task's own.
+        sampling: Which points stand for a mask, see :func:`~mmvisionllm.structures.sampling.sample_outline`. ``'fitted'``
+            loses least; ``'uniform'`` is learnt sooner, as a point is where it is whatever the number of points.
         templates: A YAML file of templates, as ``tools/widen_templates.py`` writes it, instead of the task's own.
         text: The instruction itself, for a fixed one. Defaults to the task's templates.
         random_template: Draw one of the task's templates per sample; otherwise the first is taken.
@@ -62,7 +64,7 @@ class AttachInstruction(BaseTransform):
     Raises:
         InstructionError: for an invalid category set, see :func:`check_categories`, or a size of it that cannot be
             drawn.
-        ValueError: for an unknown task or split, or a probability out of 0..1.
+        ValueError: for an unknown task, split or sampling, or a probability out of 0..1.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class AttachInstruction(BaseTransform):
         categories: Sequence[str] | str | None = None,
         task: str = 'detection',
         num_points: int | tuple[int, int] | None = None,
+        sampling: str = 'fitted',
         templates: str | None = None,
         text: str | None = None,
         random_template: bool = False,
@@ -95,6 +98,9 @@ class AttachInstruction(BaseTransform):
         if low is not None and low > high:
             raise FormatError(f'num_points={num_points} is no range')
         self.num_points = (low, high)
+        if sampling not in SAMPLINGS:
+            raise ValueError(f'sampling must be one of {SAMPLINGS}, got {sampling!r}')
+        self.sampling = sampling
         self.random_template = random_template
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
@@ -206,13 +212,12 @@ class AttachInstruction(BaseTransform):
         weights = np.asarray(sample.get(f'{self.task.answer}_weight', np.ones(len(answers))), float)
         return answers[np.random.choice(len(answers), p=weights / weights.sum())]
 
-    @staticmethod
-    def _add_points(sample: DetDataSample) -> None:
+    def _add_points(self, sample: DetDataSample) -> None:
         number = sample.instruction.output_format.num_points
         if number <= 2 or 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
             return
         objects = sample.gt_instances
-        points, valid = instance_points(objects.masks, number)
+        points, valid = instance_points(objects.masks, number, self.sampling)
         del objects.masks
         objects.points = torch.from_numpy(points)
         sample.gt_instances = objects[torch.from_numpy(valid)]

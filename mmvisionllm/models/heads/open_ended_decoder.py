@@ -204,7 +204,9 @@ class OpenEndedDecoder(BaseModule):
         Raises:
             ValueError: if an instruction asks for text.
         """
-        queries, point_mask = self.format_queries(self.language_model, instructions, extents)
+        queries, point_mask, outlines = self.format_queries(
+            self.language_model, instructions, objects, extents
+        )
         if classes_only:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
         model, size = self.language_model, queries.size(2)
@@ -219,7 +221,7 @@ class OpenEndedDecoder(BaseModule):
             for contexts, hidden in passes
         )
         classes, points = join(answers, objects.size(1))
-        return DecodedSet(classes, points, locations, point_mask)
+        return DecodedSet(classes, points, locations, point_mask, outlines)
 
     def points(self, decoded: DecodedSet) -> Tensor:
         """(B, M, N, 2) points in the image, normalised, not clipped."""

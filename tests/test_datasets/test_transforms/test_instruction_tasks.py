@@ -14,7 +14,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmvisionllm.instructions import FormatError, InstructionError, OutputFormat, load_templates
-from mmvisionllm.structures import points_to_masks
+from mmvisionllm.structures import SAMPLINGS, boundary_points, points_to_masks
 
 NAMES = ('circle', 'square')
 
@@ -99,6 +99,16 @@ class TestPoints:
             counts[number] += 1
         assert sorted(counts) == [8, 9, 10, 11, 12]
         assert max(counts.values()) < 40
+
+    def test_stand_where_the_sampling_puts_them(self):
+        sample = with_masks(disc(20, 30))
+        mask = sample.gt_instances.masks.masks[0]
+        for sampling in SAMPLINGS:
+            made = attach(build('segmentation', num_points=8, sampling=sampling), copy.deepcopy(sample))
+            expected = boundary_points(mask, 8, sampling)
+            assert made.gt_instances.points[0].tolist() == expected.tolist()
+        with pytest.raises(ValueError, match="sampling must be one of .*'uniform'.*, got 'even'"):
+            build('segmentation', sampling='even')
 
     def test_boxes_leave_the_masks_alone(self):
         sample = with_masks(disc(20, 30))
