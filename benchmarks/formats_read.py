@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint')
     parser.add_argument('--config', default='configs/visionllm/visionllm_tiny_scenes_stage2.py')
-    parser.add_argument('--draws', type=int, default=20, help='fillings of a template; a fifth of it for each number of points')
+    parser.add_argument('--draws', type=int, default=20, help='fillings of a template; a fifth for each N')
     args = parser.parse_args()
     allow_mmengine_checkpoints()
     cfg = Config.fromfile(ROOT / args.config)

@@ -18,8 +18,8 @@ model = dict(
         bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=10),
         mask_roi_extractor=dict(out_channels=128),
         mask_head=dict(in_channels=128, conv_out_channels=128, num_classes=10)),
-    # On COCO, 512 regions of an image train the heads, and as mask heads go, those of objects are nearly all the time of a
-    # step on a CPU. Scenes hold 4.5 objects on average: 16 regions of them and 48 others are several for each.
+    # On COCO, 512 regions of an image train the heads, and mask heads are nearly all the time of a step on a CPU. Scenes
+    # hold 4.5 objects on average: 16 regions of them and 48 others are several for each.
     train_cfg=dict(rcnn=dict(sampler=dict(num=64))))
 
 train_pipeline = [

@@ -9,8 +9,17 @@ data_root = _base_.data_root
 batch_size = 4
 max_iters = 3000
 
-# loss_weight is 0.1: texts and formats shall count in full.
-model = dict(bbox_head=dict(text_weight=10.0, format_parser=dict(loss_weight=10.0)))
+model = dict(
+    bbox_head=dict(
+        token_grad=1.0,  # outlines and colours must get into the tokens, from the start here: there is one stage
+        # As in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
+        loss_weight=0.5,
+        loss=dict(location_weight=0.5, loss_bbox=dict(loss_weight=10.0)),
+        text_weight=6.0,
+        text_token_grad=5.0,
+        outline_token_grad=20.0,
+        format_parser=dict(loss_weight=1.0, num_samples=2)))
+optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 
 load = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)
@@ -55,6 +64,7 @@ segmentation = dict(
             task='segmentation',
             categories=_base_.categories,
             num_points=(8, 24),
+            sampling='uniform',
             **random_set),
     ])
 train_dataloader = dict(

@@ -21,26 +21,31 @@ class FormatQueries(nn.Module):
     the kind: its corners are no outline, although they share the tokens of a polygon's first two points.
 
     Where the tokenizer tells an object's box, a polygon's queries also hold the location tokens of a first outline, our
-    addition: the ellipse in the box, changed by elliptic Fourier descriptors (Kuhl and Giardina, 1982) that a linear layer
-    reads off the object's token. The language model says how the true outline differs. It need not learn what it is slow
-    at, to multiply a shape by a size and a place along the outline by a class, and the first outline's own loss teaches the
-    token what it has to hold (docs/measurements.md).
+    addition: the ellipse in the box, changed by elliptic Fourier descriptors (Kuhl and Giardina, 1982) that a linear
+    layer reads off the object's token. The language model says how the true outline differs. It need not learn what it is
+    slow at, to multiply a shape by a size and a class by a place along the outline, and the first outline's own loss
+    teaches the token what it has to hold (docs/measurements.md).
 
     Args:
         dims: Hidden size of the language model.
         std: Standard deviation of its word embeddings, the scale of what tells the place.
+        outline_token_grad: Times the gradient of first outlines by which they teach the tokens. With 1, it is a hundredth
+            of what else a token learns from (measured), and tokens do not get to hold how objects are turned.
         num_harmonics: Waves around the outline that tell the place, the shortest ``1 / num_harmonics`` of it.
     """
 
-    def __init__(self, dims: int, std: float, num_harmonics: int = 16) -> None:
+    def __init__(
+        self, dims: int, std: float, outline_token_grad: float = 1.0, num_harmonics: int = 16
+    ) -> None:
         super().__init__()
+        self.outline_token_grad = outline_token_grad
         self.num_harmonics = num_harmonics
         # Of the waves' squares, half add up. From a generator of its own: boxes shall not depend on polygons being there.
         generator = torch.Generator().manual_seed(0)
         phase = torch.randn(2 * num_harmonics, dims, generator=generator, device='cpu')
         self.phase = nn.Parameter(phase * std / math.sqrt(num_harmonics))
         self.std = std
-        self.descriptors = nn.utils.skip_init(nn.Linear, dims, 4 * num_harmonics)  # draws nothing, either
+        self.descriptors = nn.utils.skip_init(nn.Linear, dims, 4 * num_harmonics)  # draws nothing
         nn.init.zeros_(self.descriptors.weight)
         nn.init.zeros_(self.descriptors.bias)
 
@@ -100,7 +105,8 @@ class FormatQueries(nn.Module):
         ellipse = torch.stack([waves[..., 0], -waves[..., self.num_harmonics]], -1)
         # In a step of Adam all channels of a token add up. A quarter of the root lets outlines follow within some hundred
         # steps of a learning rate that is right for the language model, without a jump by a tenth of an object in each.
-        tokens = objects * (4 / (self.std * math.sqrt(objects.size(-1))))
+        tokens = objects.detach().lerp(objects, self.outline_token_grad)
+        tokens = tokens * (4 / (self.std * math.sqrt(tokens.size(-1))))
         with torch.autocast(objects.device.type, enabled=False):
             descriptors = self.descriptors(tokens.float()).unflatten(-1, (2, -1))
             return ellipse[:, None] + torch.einsum('bnh,bpah->bpna', waves, descriptors)

@@ -55,6 +55,8 @@ class OpenEndedDecoder(BaseModule):
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
             say in them beside sets of objects.
+        outline_token_grad: The same for the first outlines of polygons, see :class:`FormatQueries`; on top of
+            ``token_grad``.
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
@@ -81,6 +83,7 @@ class OpenEndedDecoder(BaseModule):
         tokens_per_pass: int | None = 768,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
+        outline_token_grad: float = 1.0,
         generation: OptConfigType = None,
         format_parser: OptConfigType = None,
         init_cfg: dict | list | None = None,
@@ -125,7 +128,7 @@ class OpenEndedDecoder(BaseModule):
             )
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
         self.format_queries = FormatQueries(
-            self.language_model.hidden_size, self.language_model.added.std
+            self.language_model.hidden_size, self.language_model.added.std, outline_token_grad
         )
 
     def init_weights(self) -> None:

@@ -182,6 +182,21 @@ def test_the_loss_of_first_outlines_teaches_tokens_and_descriptors_alone(small, 
     assert not [n for n in moved if not n.startswith(('format_queries.descriptors', 'projector'))]
 
 
+def test_first_outlines_teach_tokens_as_much_as_they_are_told_to(small, make):
+    extents, gradients = torch.rand(2, 6, 2), {}
+    for share in (1.0, 20.0):
+        decoder = small.build(small.decoder(outline_token_grad=share))
+        nn.init.constant_(decoder.format_queries.descriptors.weight, 0.1)
+        image = make.image_tokens(extents=extents)
+        image.embeddings.requires_grad_()
+        outlines = decoder(image, [make.instruct(8)] * 2).outlines
+        outlines.square().sum().backward()
+        gradients[share] = outlines.detach(), image.embeddings.grad, decoder.format_queries.descriptors.weight.grad
+    (one, token, weight), (same, tokens, weights) = gradients.values()
+    assert torch.equal(one, same) and torch.equal(weight, weights) and token.abs().sum() > 0
+    torch.testing.assert_close(tokens, 20 * token)
+
+
 def test_answers_with_boxes_in_a_mixed_batch_are_those_alone(decoder, make):
     tokens = make.image_tokens(extents=torch.rand(2, 6, 2, generator=torch.Generator().manual_seed(2)))
     instructions = [make.instruct(8), make.instruct(2)]
