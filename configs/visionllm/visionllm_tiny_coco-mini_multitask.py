@@ -17,7 +17,6 @@ model = dict(
         loss=dict(location_weight=0.5, loss_bbox=dict(loss_weight=10.0)),
         text_weight=6.0,
         text_token_grad=5.0,
-        outline_token_grad=20.0,
         format_parser=dict(loss_weight=1.0, num_samples=2)))
 optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 

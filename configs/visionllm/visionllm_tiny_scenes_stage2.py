@@ -31,7 +31,6 @@ model = dict(
         loss_weight=0.5,
         text_weight=6.0,
         text_token_grad=5.0,
-        outline_token_grad=20.0,
         loss=dict(
             location_weight=0.5,
             loss_bbox=dict(loss_weight=10.0)),

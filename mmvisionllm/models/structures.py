@@ -19,6 +19,7 @@ class ImageTokens:
         hidden_states: (L, B, M, D) outputs of every decoder layer, for the deep supervision of the tokenizer.
         references: L + 1 reference points of mmdet's decoder, (B, M, 2) or (B, M, 4).
         extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
+        outlines: (B, M, 2, 1 + 2H) descriptors, see :class:`OutlineHead`, or None without one.
     """
 
     embeddings: Tensor
@@ -27,6 +28,7 @@ class ImageTokens:
     hidden_states: Tensor | None = None
     references: list[Tensor] | None = None
     extents: Tensor | None = None
+    outlines: Tensor | None = None
 
     def select(self, images: list[int]) -> ImageTokens:
         """The tokens of some images of the batch."""
@@ -45,6 +47,7 @@ class ImageTokens:
             pick(self.hidden_states, 1),
             references,
             pick(self.extents),
+            pick(self.outlines),
         )
 
 
@@ -57,14 +60,12 @@ class DecodedSet:
         point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
         locations: (B, M, 2) points that offsets start from, normalised.
         point_mask: (B, N) bool, False for points beyond those that an image's own instruction asks for.
-        outlines: (B, M, N, 2) offsets that the queries of polygons started from, normalised, if there were any.
     """
 
     class_logits: Tensor
     point_logits: Tensor
     locations: Tensor
     point_mask: Tensor
-    outlines: Tensor | None = None
 
     def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
         """The first ``num_objects`` and the rest."""

@@ -102,7 +102,7 @@ def test_training_batches_are_of_one_task(cfg):
     tasks = set()
     for _, batch in zip(range(20), loader):
         (task,) = {sample.instruction.task for sample in batch['data_samples']}
-        assert len(batch['inputs']) == 8
+        assert len(batch['inputs']) == cfg.batch_size
         tasks.add(task)
     assert tasks == set(SETS + TEXTS)
 

@@ -63,6 +63,7 @@ model = dict(
                     embed_dims=embed_dims, feedforward_channels=512, num_fcs=2, ffn_drop=0.0)),
             post_norm_cfg=None),
         positional_encoding=dict(num_feats=embed_dims // 2, normalize=True, offset=-0.5),
+        outline_head=dict(num_harmonics=16),
         token_head=dict(
             type='ImageTokenHead',
             sync_cls_avg_factor=True,

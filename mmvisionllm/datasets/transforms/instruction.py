@@ -47,6 +47,9 @@ class AttachInstruction(BaseTransform):
             task's own.
         sampling: Which points stand for a mask, see :func:`~mmvisionllm.structures.sampling.sample_outline`. ``'fitted'``
             loses least; ``'uniform'`` is learnt sooner, as a point is where it is whatever the number of points.
+        outline_points: Number of points, equally far apart, of ``gt_instances.outlines`` (n, N, 2) in pixels, which
+            :class:`~mmvisionllm.models.necks.OutlineHead` learns from. They are made of the masks, if those are loaded,
+            whatever the instruction asks for. 0 for none.
         templates: A YAML file of templates, as ``tools/widen_templates.py`` writes it, instead of the task's own.
         text: The instruction itself, for a fixed one. Defaults to the task's templates.
         random_template: Draw one of the task's templates per sample; otherwise the first is taken.
@@ -73,6 +76,7 @@ class AttachInstruction(BaseTransform):
         task: str = 'detection',
         num_points: int | tuple[int, int] | None = None,
         sampling: str = 'fitted',
+        outline_points: int = 0,
         templates: str | None = None,
         text: str | None = None,
         random_template: bool = False,
@@ -101,6 +105,7 @@ class AttachInstruction(BaseTransform):
         if sampling not in SAMPLINGS:
             raise ValueError(f'sampling must be one of {SAMPLINGS}, got {sampling!r}')
         self.sampling = sampling
+        self.outline_points = outline_points
         self.random_template = random_template
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
@@ -214,13 +219,18 @@ class AttachInstruction(BaseTransform):
 
     def _add_points(self, sample: DetDataSample) -> None:
         number = sample.instruction.output_format.num_points
-        if number <= 2 or 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
+        if 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
             return
-        objects = sample.gt_instances
-        points, valid = instance_points(objects.masks, number, self.sampling)
-        del objects.masks
-        objects.points = torch.from_numpy(points)
-        sample.gt_instances = objects[torch.from_numpy(valid)]
+        objects, valid = sample.gt_instances, None
+        if self.outline_points:
+            outlines, valid = instance_points(objects.masks, self.outline_points, 'uniform')
+            objects.outlines = torch.from_numpy(outlines)
+        if number > 2:
+            points, valid = instance_points(objects.masks, number, self.sampling)
+            objects.points = torch.from_numpy(points)
+        if valid is not None:
+            del objects.masks
+            sample.gt_instances = objects[torch.from_numpy(valid)]
 
     def __repr__(self) -> str:
         return (

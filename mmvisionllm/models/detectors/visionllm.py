@@ -159,9 +159,10 @@ class VisionLLM(BaseDetector):
             self._in_scope(sample.gt_instances, instruction)
             for sample, instruction in zip(samples, instructions)
         ]
-        losses = self.neck.loss(tokens, objects, metas)
-        layers = range(len(tokens.hidden_states)) if self.bbox_head.align_weight else [-1]
+        every = self.bbox_head.align_weight or self.neck.outline_head is not None
+        layers = range(len(tokens.hidden_states)) if every else [-1]
         matches = [self.neck.match(tokens, objects, metas, layer) for layer in layers]
+        losses = self.neck.loss(tokens, objects, metas, matches)
         losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
 

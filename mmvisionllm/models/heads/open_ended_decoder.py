@@ -55,8 +55,6 @@ class OpenEndedDecoder(BaseModule):
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
             say in them beside sets of objects.
-        outline_token_grad: The same for the first outlines of polygons, see :class:`FormatQueries`; on top of
-            ``token_grad``.
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
@@ -83,7 +81,6 @@ class OpenEndedDecoder(BaseModule):
         tokens_per_pass: int | None = 768,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
-        outline_token_grad: float = 1.0,
         generation: OptConfigType = None,
         format_parser: OptConfigType = None,
         init_cfg: dict | list | None = None,
@@ -128,7 +125,7 @@ class OpenEndedDecoder(BaseModule):
             )
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
         self.format_queries = FormatQueries(
-            self.language_model.hidden_size, self.language_model.added.std, outline_token_grad
+            self.language_model.hidden_size, self.language_model.added.std
         )
 
     def init_weights(self) -> None:
@@ -167,17 +164,15 @@ class OpenEndedDecoder(BaseModule):
         """
         image = self.project(tokens)
         parts = [image, tokens.locations]
-        if tokens.extents is not None:
-            parts.append(tokens.extents.detach())
+        parts += [part.detach() for part in (tokens.extents, tokens.outlines) if part is not None]
         if indices is not None:
-            index = indices[..., None]
-            parts = [part.gather(1, index.expand(-1, -1, part.size(-1))) for part in parts]
+            parts = [part.take_along_dim(indices.view(*indices.shape, *[1] * (part.dim() - 2)), 1) for part in parts]
         if words is not None:
             places = torch.rand(*words.shape[:2], 4, device=words.device).split(2, -1)
             further = self.projector.place(words, *places).to(image.dtype), *places
             parts = [torch.cat(pair, 1) for pair in zip(parts, further)]
-        objects, locations, *extents = parts
-        return self.decode(image, objects, locations, instructions, *extents)
+        objects, locations, *told = parts
+        return self.decode(image, objects, locations, instructions, *told)
 
     def project(self, tokens: ImageTokens, grad_share: float | None = None) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
@@ -191,6 +186,7 @@ class OpenEndedDecoder(BaseModule):
         locations: Tensor,
         instructions: Sequence[Instruction],
         extents: Tensor | None = None,
+        outlines: Tensor | None = None,
         classes_only: bool = False,
     ) -> DecodedSet:
         """Run the language model on tokens that are already in its space.
@@ -201,14 +197,15 @@ class OpenEndedDecoder(BaseModule):
             locations: (B, P, 2) their locations, normalised.
             instructions: B instructions that ask for sets of objects, see :class:`FormatQueries`.
             extents: (B, P, 2) their widths and heights, normalised, if the tokenizer tells.
+            outlines: (B, P, 2, 1 + 2H) descriptors of their outlines, if it tells those, too.
             classes_only: Ask for classes alone; there are no points then (N = 0). An object's queries see only those
                 before them, so that the classes are the same.
 
         Raises:
             ValueError: if an instruction asks for text.
         """
-        queries, point_mask, outlines = self.format_queries(
-            self.language_model, instructions, objects, extents
+        queries, point_mask = self.format_queries(
+            self.language_model, instructions, extents, outlines
         )
         if classes_only:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
@@ -224,7 +221,7 @@ class OpenEndedDecoder(BaseModule):
             for contexts, hidden in passes
         )
         classes, points = join(answers, objects.size(1))
-        return DecodedSet(classes, points, locations, point_mask, outlines)
+        return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:
         """(B, M, N, 2) points in the image, normalised, not clipped."""

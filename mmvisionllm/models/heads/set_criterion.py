@@ -205,11 +205,6 @@ class SetCriterion(BaseModule):
         if self.loss_bbox is not None:
             # Twice the mean over an object's points: for the two corners of a box their sum, as everywhere in mmdet.
             losses['loss_dec_bbox'] = self.loss_bbox(expected, points, 2 * share, avg_factor=count)
-            if decoded.outlines is not None:
-                polygons = share * (mask.sum(1) > 2)[:, None, None, None]
-                losses['loss_dec_outline'] = self.loss_bbox(
-                    decoded.outlines + start, points, 2 * polygons, avg_factor=count
-                )
         if self.loss_iou is not None:
             hulls = (hull(p, mask)[asked] for p in (expected, points))
             losses['loss_dec_iou'] = self.loss_iou(*hulls, avg_factor=count)

@@ -3,5 +3,6 @@
 from .deformable_detr_weights import DeformableDETRWeights
 from .image_token_head import ImageTokenHead
 from .language_guided_tokenizer import LanguageGuidedTokenizer
+from .outline_head import OutlineHead
 
-__all__ = ['DeformableDETRWeights', 'ImageTokenHead', 'LanguageGuidedTokenizer']
+__all__ = ['DeformableDETRWeights', 'ImageTokenHead', 'LanguageGuidedTokenizer', 'OutlineHead']

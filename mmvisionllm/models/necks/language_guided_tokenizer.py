@@ -21,6 +21,7 @@ from mmdet.utils import ConfigType, OptConfigType
 
 from ..layers import LanguageFusion
 from ..structures import ImageTokens
+from .outline_head import OutlineHead
 
 
 @MODELS.register_module()
@@ -35,6 +36,8 @@ class LanguageGuidedTokenizer(BaseModule):
         encoder: As in mmdet's ``DeformableDETR``.
         decoder: As in mmdet's ``DeformableDETR``.
         token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
+        outline_head: Arguments of :class:`OutlineHead`, for tokens that also tell their objects' outlines; None leaves it
+            out, as the paper does.
         text_encoder: :class:`TextEncoder`; None turns the language path off.
         fusion: Arguments of :class:`LanguageFusion`.
         num_queries: M, the number of image tokens.
@@ -58,6 +61,7 @@ class LanguageGuidedTokenizer(BaseModule):
         encoder: ConfigType,
         decoder: ConfigType,
         token_head: ConfigType,
+        outline_head: OptConfigType = None,
         text_encoder: OptConfigType = None,
         fusion: OptConfigType = None,
         num_queries: int = 100,
@@ -86,6 +90,11 @@ class LanguageGuidedTokenizer(BaseModule):
         )
         # `bbox_head` is the name under which mmdet's decoder step looks for the branches that refine boxes.
         self.bbox_head = MODELS.build(token_head)
+        self.outline_head = None
+        if outline_head is not None:
+            if not self.bbox_head.with_extent:
+                raise ValueError('outline_head tells outlines in units of boxes: set with_extent=True in token_head')
+            self.outline_head = OutlineHead(self.embed_dims, num_layers, **outline_head)
         self.text_encoder = None
         if text_encoder is not None:
             self.text_encoder = MODELS.build(text_encoder)
@@ -154,6 +163,7 @@ class LanguageGuidedTokenizer(BaseModule):
             hidden_states,
             references,
             extents if self.bbox_head.with_extent else None,
+            None if self.outline_head is None else self.outline_head(last),
         )
 
     def loss(
@@ -161,6 +171,7 @@ class LanguageGuidedTokenizer(BaseModule):
         tokens: ImageTokens,
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
+        layer_matches: list[list[tuple[Tensor, Tensor]]] | None = None,
     ) -> dict[str, Tensor]:
         """L_tok of every decoder layer; keys begin with ``tok_``.
 
@@ -168,10 +179,13 @@ class LanguageGuidedTokenizer(BaseModule):
             tokens: Output of ``forward``.
             batch_gt_instances: Objects to find, ``bboxes`` (n, 4) in pixels (x1, y1, x2, y2).
             batch_img_metas: With ``img_shape`` (height, width).
+            layer_matches: Of every layer, see :meth:`match`; needed with an outline head.
         """
         outputs = self.bbox_head(tokens.hidden_states, tokens.references)
         targets = self._agnostic(batch_gt_instances)
         losses = self.bbox_head.loss_by_feat(*outputs, None, None, targets, batch_img_metas)
+        if self.outline_head is not None:
+            losses.update(self.outline_head.loss(tokens.hidden_states, batch_gt_instances, layer_matches))
         return {f'tok_{key}': value for key, value in losses.items()}
 
     @torch.no_grad()

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from mmvisionllm.instructions import OutputFormat
 from mmvisionllm.models.heads.format_queries import FormatQueries
@@ -32,8 +31,7 @@ def ask(decoder, make):
     def ask(*numbers):
         instructions = [make.instruct(n) for n in numbers]
         with torch.no_grad():
-            queries, mask, outlines = decoder.format_queries(decoder.language_model, instructions)
-        assert outlines is None  # no boxes are told
+            queries, mask = decoder.format_queries(decoder.language_model, instructions)
         return queries.squeeze(1), mask
 
     return ask
@@ -60,7 +58,7 @@ def test_queries_of_a_box_beside_a_polygon_are_the_same(decoder, ask):
 
 def test_places_are_told_as_loud_as_words_from_the_start(small, make):
     decoder = small.build(small.decoder())
-    queries, *_ = decoder.format_queries(decoder.language_model, [make.instruct(24)])
+    queries, _ = decoder.format_queries(decoder.language_model, [make.instruct(24)])
     told = (queries[0, 0] - rows(decoder, 24))[1:]
     torch.testing.assert_close(told.std().item(), decoder.language_model.added.std, rtol=0.2, atol=0)
 
@@ -79,7 +77,7 @@ def test_places_draw_nothing_from_the_global_generator(small):
 
 
 def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
-    queries, *_ = ask(8, 24)
+    queries, _ = ask(8, 24)
     own = (queries - rows(decoder, 24))[:, 1:].unflatten(1, (24, 2))
     torch.testing.assert_close(
         own[:, :, 0], own[:, :, 1], **CLOSE
@@ -97,27 +95,24 @@ def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
 def test_the_longest_wave_goes_around_once(decoder, make):
     """With that one alone, what is told of a point is the opposite of what is told of the one across."""
     model = decoder.language_model
-    queries, *_ = FormatQueries(32, 0.1, num_harmonics=1)(model, [make.instruct(8)])
+    queries, _ = FormatQueries(32, 0.1, num_harmonics=1)(model, [make.instruct(8)])
     told = (queries[0, 0] - rows(decoder, 8))[1::2]
     assert told.norm(dim=1).min() > 0.1
     torch.testing.assert_close(told[:4], -told[4:], **CLOSE)
 
 
 def test_all_points_of_the_longest_outline_are_told_apart(ask):
-    queries, *_ = ask(64)
+    queries, _ = ask(64)
     distance = torch.cdist(queries[0], queries[0]) + 9 * torch.eye(129)
     assert distance.min() > 0.01
 
 
-EXTENTS = torch.tensor([[[0.5, 0.25], [1.0, 1.0]], [[0.5, 0.25], [0.0, 0.0]]])
-
-
 def test_a_polygon_starts_from_the_ellipse_in_its_box(decoder, make):
     model = decoder.language_model
-    instructions, objects = [make.instruct(8), make.instruct(2)], torch.ones(2, 2, 32)
+    extents = torch.tensor([[[0.5, 0.25], [1.0, 1.0]], [[0.5, 0.25], [0.0, 0.0]]])
     with torch.no_grad():
-        plain, *_ = decoder.format_queries(model, instructions)
-        queries, _, outlines = decoder.format_queries(model, instructions, objects, EXTENTS)
+        plain, _ = decoder.format_queries(model, [make.instruct(8), make.instruct(2)])
+        queries, _ = decoder.format_queries(model, [make.instruct(8), make.instruct(2)], extents)
     assert queries.shape == (2, 2, 17, 32)
     told = queries - plain
     assert not told[1].any() and not told[0, :, 0].any()  # not of a box, nor of a class
@@ -125,76 +120,35 @@ def test_a_polygon_starts_from_the_ellipse_in_its_box(decoder, make):
     # x of the topmost, rightmost, lowest and leftmost point of 8, then their y.
     for first, expected in ((1, [16, 20, 16, 12]), (2, [14, 16, 18, 16])):
         torch.testing.assert_close(told[0, 0, first::4], places[expected], **CLOSE)
-    quarters = torch.tensor([[0, -0.125], [0.25, 0], [0, 0.125], [-0.25, 0]])
-    torch.testing.assert_close(outlines[0, 0, ::2], quarters, **CLOSE)
-    assert not outlines[1].any()
 
 
-@pytest.fixture
-def told(small, make):
-    """A decoder whose tokens say by one channel how deep their outlines are notched, four times."""
-    decoder = small.build(small.decoder())
+def test_a_polygon_starts_from_the_outline_that_its_token_tells(decoder, make):
+    """A point of 8 is where every second one of 16 is."""
+    model = decoder.language_model
+    outlines = torch.zeros(2, 1, 2, 9)
+    outlines[:, :, 0, [1, 6]] = 0.5  # x: half of the first sine, half of the second cosine
+    outlines[:, :, 1, 0] = -1.0  # y: the box's upper side
+    instructions, extents = [make.instruct(8), make.instruct(16)], torch.full((2, 1, 2), 0.5)
     with torch.no_grad():
-        weight = decoder.format_queries.descriptors.weight.view(2, 2, 16, 32)  # x and y, sine and cosine
-        # r(t) = 1 + a cos(4t): each coordinate gains waves 3 and 5 with half of it.
-        for axis, row, sign in ((0, 0, (-1, 1)), (1, 1, (-1, -1))):
-            weight[axis, row, [2, 4], 0] = torch.tensor(sign) * 0.5 * math.sqrt(32) / 4
-    return decoder
+        plain, _ = decoder.format_queries(model, instructions)
+        queries, _ = decoder.format_queries(model, instructions, extents, outlines)
+    told = (queries - plain)[:, :, 1:].unflatten(2, (16, 2))
+    places = model.added.input[decoder.vocabulary.location_slice].detach()
+    angles = torch.arange(8) / 8 * 2 * math.pi
+    x = (0.5 * angles.sin() + 0.5 * (2 * angles).cos()) * 0.25
+    expected = places[decoder.vocabulary.codec.encode(x).long()]
+    torch.testing.assert_close(told[0, 0, :8, 0], expected, **CLOSE)
+    torch.testing.assert_close(told[1, 0, ::2, 0], expected, **CLOSE)
+    torch.testing.assert_close(told[0, 0, :8, 1], places[12].expand(8, -1), **CLOSE)
 
 
-def test_a_token_changes_its_first_outline(told, make):
-    queries = told.format_queries
-    objects = torch.zeros(1, 2, 32)
-    objects[0, 1, 0] = 0.4 * queries.std
+def test_objects_keep_their_outlines_when_some_are_asked(decoder, make):
+    tokens = make.image_tokens(extents=torch.rand(2, 6, 2), outlines=torch.randn(2, 6, 2, 9))
+    instructions, indices = [make.instruct(8), make.instruct(12)], torch.tensor([[3, 1], [0, 5]])
     with torch.no_grad():
-        _, _, outlines = queries(told.language_model, [make.instruct(8)], objects, torch.ones(1, 2, 2))
-    radius = outlines.norm(dim=-1) * 2
-    torch.testing.assert_close(radius[0, 0], torch.ones(8), **CLOSE)
-    torch.testing.assert_close(radius[0, 1], torch.tensor([1.4, 0.6] * 4), **CLOSE)
-
-
-def test_first_outlines_of_different_numbers_of_points_are_the_same_outline(told, make):
-    objects = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(4)) * told.format_queries.std
-    instructions = [make.instruct(8), make.instruct(24)]
-    with torch.no_grad():
-        _, _, outlines = told.format_queries(
-            told.language_model, instructions, objects[:1].expand(2, -1, -1), torch.ones(2, 3, 2)
-        )
-    torch.testing.assert_close(outlines[0, :, :8], outlines[1, :, ::3], **CLOSE)
-
-
-def test_the_loss_of_first_outlines_teaches_tokens_and_descriptors_alone(small, make):
-    decoder = small.build(small.decoder(loss=dict(loss_bbox=dict(type='L1Loss'))))
-    nn.init.normal_(decoder.format_queries.descriptors.weight)
-    image = make.image_tokens(extents=torch.rand(2, 6, 2))
-    image.embeddings.requires_grad_()
-    decoded = decoder(image, [make.instruct(8), make.instruct(2)])
-    points = torch.rand(2, 6, 8, 2)
-    present = torch.ones(2, 6, dtype=torch.bool)
-    losses = decoder.criterion.set_losses(decoded, present.long() * 0, points, present)
-    expected = (decoded.outlines[:1] + decoded.locations[:1, :, None] - points[:1]).abs()
-    # Of the two images' objects, boxes have no outline.
-    torch.testing.assert_close(losses['loss_dec_outline'], 2 * expected.mean() * 2 / 2)
-    losses['loss_dec_outline'].backward()
-    assert image.embeddings.grad[0].abs().sum() > 0 and not image.embeddings.grad[1].any()
-    moved = [n for n, p in decoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
-    assert 'format_queries.descriptors.weight' in moved
-    assert not [n for n in moved if not n.startswith(('format_queries.descriptors', 'projector'))]
-
-
-def test_first_outlines_teach_tokens_as_much_as_they_are_told_to(small, make):
-    extents, gradients = torch.rand(2, 6, 2), {}
-    for share in (1.0, 20.0):
-        decoder = small.build(small.decoder(outline_token_grad=share))
-        nn.init.constant_(decoder.format_queries.descriptors.weight, 0.1)
-        image = make.image_tokens(extents=extents)
-        image.embeddings.requires_grad_()
-        outlines = decoder(image, [make.instruct(8)] * 2).outlines
-        outlines.square().sum().backward()
-        gradients[share] = outlines.detach(), image.embeddings.grad, decoder.format_queries.descriptors.weight.grad
-    (one, token, weight), (same, tokens, weights) = gradients.values()
-    assert torch.equal(one, same) and torch.equal(weight, weights) and token.abs().sum() > 0
-    torch.testing.assert_close(tokens, 20 * token)
+        every, some = decoder(tokens, instructions), decoder(tokens, instructions, indices)
+    for i, index in enumerate(indices):
+        torch.testing.assert_close(some.point_logits[i], every.point_logits[i, index], **CLOSE)
 
 
 def test_answers_with_boxes_in_a_mixed_batch_are_those_alone(decoder, make):
@@ -248,7 +202,7 @@ def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, num
         together = decoder(tokens, instructions)
         image = decoder.project(one)
         prefix = embed_prefix(model, instructions[:1], image)
-        queries, *_ = decoder.format_queries(model, instructions[:1])
+        queries, _ = decoder.format_queries(model, instructions[:1])
         layout = replace(prefix.layout, num_objects=6, object_size=1 + 2 * number)
         objects = (image[:, :, None] + queries).flatten(1, 2)
         hidden = model.forward_dense(torch.cat([prefix.embeddings, objects], 1), layout)

@@ -212,6 +212,6 @@ def test_no_objects(decoder, make):
     model = decoder.language_model
     instructions = [make.instruct(2, text=LATE)]
     prefix = embed_prefix(model, instructions, decoder.project(make.image_tokens(1)))
-    queries, *_ = decoder.format_queries(model, instructions)
+    queries, _ = decoder.format_queries(model, instructions)
     ((contexts, hidden),) = decode_objects(model, prefix, torch.zeros(1, 0, 32), queries, 10)
     assert contexts.shape == (1, 5, 32) and hidden.shape == (1, 0, 5, 32)
