@@ -20,7 +20,7 @@ class OutlineHead(nn.Module):
 
     What a token's box is to the corners that the language model answers with, they are to the points of a polygon: the
     queries start from them (:class:`~mmvisionllm.models.heads.format_queries.FormatQueries`), and their loss teaches the
-    token, layer by layer, how its object is shaped and turned. Through the language model alone, a hundredth of a token's
+    token, layer by layer, how its object is shaped and turned. Through the language model alone, a fiftieth of a token's
     gradient told it so (docs/measurements.md).
 
     Args:
