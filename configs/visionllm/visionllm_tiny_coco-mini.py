@@ -20,13 +20,14 @@ model = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
     dict(
         type='AttachInstruction',
         categories=categories,
+        outline_points=24,
         random_template=True,
         random_categories=0.9,  # 1 to 80 categories: 40 on average halve the prompt's length
         random_order=True),
