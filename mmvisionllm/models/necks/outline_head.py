@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet.registry import MODELS
-from mmdet.utils import ConfigType
+from mmdet.utils import ConfigType, reduce_mean
 
 from ..layers import ellipse_descriptors, outline_waves
 
@@ -82,8 +82,9 @@ class OutlineHead(nn.Module):
             number = targets.size(1)
             waves = outline_waves(torch.arange(number, device=hidden.device) / number, self.num_harmonics)
             points = torch.einsum('nh,pah->pna', waves, self(tokens, layer))
+            count = reduce_mean(tokens.new_tensor([len(tokens)], dtype=torch.float32)).clamp(min=1)
             # Twice the mean over points and coordinates, as of the decoder's points.
-            loss = self.loss_outline(points, targets, avg_factor=max(1, len(targets)) * number)
+            loss = self.loss_outline(points, targets, avg_factor=count.item() * number)
             losses['loss_outline' if layer == last else f'd{layer}.loss_outline'] = loss
         return losses
 
