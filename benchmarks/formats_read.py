@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
 from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
 from mmvisionllm.datasets.scenes import CATEGORIES
 from mmvisionllm.instructions import Instruction, get_task, load_templates
 from mmvisionllm.utils import allow_mmengine_checkpoints
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument('--config', default='configs/visionllm/visionllm_tiny_scenes_stage2.py')
     parser.add_argument('--draws', type=int, default=20, help='fillings of a template; a fifth for each N')
     args = parser.parse_args()
+    register_all_modules()
     allow_mmengine_checkpoints()
     cfg = Config.fromfile(ROOT / args.config)
     model = MODELS.build(cfg.model).eval()
