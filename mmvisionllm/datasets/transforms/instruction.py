@@ -46,7 +46,7 @@ class AttachInstruction(BaseTransform):
         num_points: Points per object; a pair is the range from which a number is drawn for every sample. Defaults to the
             task's own.
         sampling: Which points stand for a mask, see :func:`~mmvisionllm.structures.sampling.sample_outline`. ``'fitted'``
-            loses least; ``'uniform'`` is learnt sooner, as a point is where it is whatever the number of points.
+            loses least; with ``'uniform'``, a point is where it is whatever the number of points.
         outline_points: Number of points, equally far apart, of ``gt_instances.outlines`` (n, N, 2) in pixels, which
             :class:`~mmvisionllm.models.necks.OutlineHead` learns from. They are made of the masks, if those are loaded,
             whatever the instruction asks for. 0 for none.
