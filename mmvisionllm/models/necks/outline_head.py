@@ -19,8 +19,8 @@ class OutlineHead(nn.Module):
 
     What a token's box is to the corners that the language model answers with, they are to the points of a polygon: the
     queries start from them (:class:`~mmvisionllm.models.heads.format_queries.FormatQueries`), and their loss teaches the
-    token, layer by layer, how its object is shaped and turned. The gradient that comes through the language model's points
-    is a hundredth of what else a token learns from (docs/measurements.md).
+    token, layer by layer, how its object is shaped and turned. What comes through the language model's points is a
+    hundredth of the gradient that a token learns from (docs/measurements.md).
 
     Args:
         embed_dims: Channels of the tokens.
@@ -81,7 +81,7 @@ class OutlineHead(nn.Module):
             number = targets.size(1)
             waves = outline_waves(torch.arange(number, device=hidden.device) / number, self.num_harmonics)
             points = torch.einsum('nh,pah->pna', waves, self(tokens, layer))
-            count = reduce_mean(tokens.new_tensor([len(tokens)], dtype=torch.float32)).clamp(min=1)
+            count = reduce_mean(tokens.new_tensor(len(tokens), dtype=torch.float32)).clamp(min=1)
             # Twice the mean over points and coordinates, as of the decoder's points.
             loss = self.loss_outline(points, targets, avg_factor=count * number)
             losses['loss_outline' if layer == last else f'd{layer}.loss_outline'] = loss
