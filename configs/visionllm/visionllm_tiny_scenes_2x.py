@@ -1,4 +1,4 @@
-# The embedded default, trained twice as long: what stage 2 starts from. Its backbone is frozen there, and does not get better.
+# The embedded default, trained twice as long, for stage 2 to start from: the backbone is frozen there and gets no better.
 _base_ = ['./visionllm_tiny_scenes.py']
 max_iters = 3000
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet.registry import MODELS
-from mmdet.utils import OptConfigType
+from mmdet.utils import OptConfigType, reduce_mean
 from mmvisionllm.instructions import Instruction, Vocabulary
 
 from ..structures import DecodedSet, ImageTokens
@@ -62,10 +61,7 @@ def hull(points: Tensor, mask: Tensor) -> Tensor:
 
 def mean_over_ranks(count: Tensor) -> Tensor:
     """A number of objects, averaged over the processes and at least 1: what losses are divided by."""
-    count = count.float()
-    if get_world_size() > 1:
-        all_reduce(count, 'mean')
-    return count.clamp(min=1)
+    return reduce_mean(count.float()).clamp(min=1)
 
 
 @MODELS.register_module()
