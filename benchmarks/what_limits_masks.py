@@ -2,10 +2,10 @@
 
     python benchmarks/what_limits_masks.py CHECKPOINT [--config CONFIG] [--images 160] [--points 24]
 
-Every object of unseen images is compared with the token that is matched to it, as in training. Boxes are compared with
-boxes; as masks, with that of the object's own N points: the language model's points, the token's outline in its own box and in
-the true one, the ellipse in its box. Scores play no part, and neither do duplicates. "AP" is the share of objects above an IoU,
-averaged over 0.50 to 0.95. Prints a Markdown table; the last line is JSON.
+Every object of unseen images is compared with the token that is matched to it, as in training. Boxes are compared
+with boxes; as masks, with that of the object's own N points: the language model's points, the token's outline in its
+own box and in the true one, the ellipse in its box. Scores play no part, and neither do duplicates. "AP" is the share
+of objects above an IoU, averaged over 0.50 to 0.95. Prints a Markdown table; the last line is JSON.
 """
 
 from __future__ import annotations
