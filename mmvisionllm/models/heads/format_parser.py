@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvisionllm.instructions import Instruction, OutputFormat
+from mmvisionllm.instructions import Instruction, OutputFormat, load_templates
 from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
 
@@ -31,12 +31,26 @@ class FormatParser(nn.Module):
     Args:
         loss_weight: Weight of the loss.
         num_samples: Instructions of a batch that are learnt from; formats are simple, and texts are long.
+        num_practice: Further instructions for polygons, made up in each iteration whose batch has category sets. The only
+            thing that is hard to read is the number of points, and the batches of one task alone tell it.
+        num_points: Range of their numbers of points.
     """
 
-    def __init__(self, loss_weight: float = 1.0, num_samples: int = 4) -> None:
+    # Of a batch's categories: reading how many points are asked for does not take more, and costs by the word.
+    practice_categories = 3
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        num_samples: int = 4,
+        num_practice: int = 0,
+        num_points: tuple[int, int] = (8, 24),
+    ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
         self.num_samples = num_samples
+        self.num_practice = num_practice
+        self.num_points = num_points
         self.cache: dict[str, OutputFormat] = {}
 
     def train(self, mode: bool = True) -> FormatParser:
@@ -54,9 +68,10 @@ class FormatParser(nn.Module):
         Summed over a format, averaged over the instructions of all processes: in a mean over tokens, the one choice that
         says how many points there are would drown among the tokens that are forced.
         """
+        asked = [*instructions[: self.num_samples], *self._practice(language_model, instructions)]
         # A text that comes several times is read once.
-        counts = Counter(i.text for i in instructions[: self.num_samples])
-        chosen = list({i.text: i for i in instructions if i.text in counts}.values())
+        counts = Counter(i.text for i in asked)
+        chosen = list({i.text: i for i in asked}.values())
         longest = max(i.output_format.num_points for i in chosen)
         rows = self._logits(language_model, chosen, max(longest, MIN_POINTS))
         losses = []
@@ -69,6 +84,25 @@ class FormatParser(nn.Module):
             losses.append(loss * counts[instruction.text])
         total = torch.tensor(counts.total(), device=rows.device)
         return torch.stack(losses).sum() / mean_over_ranks(total)
+
+    def _practice(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> list[Instruction]:
+        """Instructions for polygons of a few of the batch's categories, drawn from torch's generator."""
+
+        def draw(low: int, high: int) -> int:
+            return int(torch.randint(low, high, (), device='cpu'))
+
+        sets = [i.categories for i in instructions if i.categories]
+        templates = load_templates('segmentation')
+        return [
+            Instruction.from_text(
+                templates[draw(0, len(templates))],
+                categories=sets[draw(0, len(sets))][: self.practice_categories],
+                task='segmentation',
+                num_points=draw(self.num_points[0], self.num_points[1] + 1),
+                num_bins=language_model.vocabulary.num_bins,
+            )
+            for _ in range(self.num_practice if sets else 0)
+        ]
 
     def forward(
         self, language_model: LanguageModel, instructions: Sequence[Instruction]

@@ -219,3 +219,34 @@ def test_a_checkpoint_does_not_hold_what_was_read(small, make, tmp_path):
     again.load_state_dict(torch.load(tmp_path / 'decoder.pth'))
     assert not again.format_parser.cache
     assert again.parse_formats([make.instruct(2)]) == decoder.parse_formats([make.instruct(2)])
+
+
+# --------------------------------------------------------------------------------------- practice
+
+
+def test_practice_is_polygons_of_the_batch_s_categories(decoder, make):
+    parser = FormatParser(num_practice=50, num_points=(9, 12))
+    batch = [make.instruct(), make.question()]
+    made = parser._practice(decoder.language_model, batch)
+    assert {i.task for i in made} == {'segmentation'}
+    assert {i.output_format.num_points for i in made} == {9, 10, 11, 12}
+    assert {i.categories for i in made} == {batch[0].categories[: parser.practice_categories]}
+    assert len({i.text for i in made}) > 20
+
+
+def test_practice_needs_categories(decoder, make):
+    parser = FormatParser(num_practice=3)
+    assert parser._practice(decoder.language_model, [make.question()]) == []
+
+
+@torch.no_grad()
+def test_practice_is_learnt_beside_the_batch(decoder, make):
+    parser, model, batch = FormatParser(num_practice=3), decoder.language_model, [make.instruct()]
+    torch.manual_seed(0)
+    loss = parser.loss(model, batch)
+    torch.manual_seed(0)
+    made = parser._practice(model, batch)
+    expected = FormatParser(num_samples=4).loss(model, [*batch, *made])
+    torch.testing.assert_close(loss, expected)
+    torch.manual_seed(1)
+    assert not torch.allclose(parser.loss(model, batch), expected)
