@@ -38,7 +38,7 @@ model = dict(
             location_weight=0.5,
             location_sigma=2.0,
             loss_bbox=dict(loss_weight=20.0)),
-        # With two samples and no practice, a sixth of the polygons' numbers of points was misread. Each costs 4% of a step.
+        # With two samples and no practice, a sixth of the polygons' numbers of points were misread.
         format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2),
         generation=dict(max_new_tokens=32)))
 train_dataloader = dict(sampler=dict(weights=[1, 3, 1.5, 1, 1.5]))
