@@ -35,7 +35,7 @@ setup venv: $(VENV)/.package  ## Create .venv with everything in it
 demo: setup  ## Make scenes, train the embedded default, test it, draw pictures
 	$(OFFLINE) $(BIN)/python tools/demo_scenes.py
 
-demo-tasks: setup  ## All tasks in one model, with stage 1 and stage 2, in an hour
+demo-tasks: setup  ## All tasks in one model, with stage 1 and stage 2
 	$(OFFLINE) $(BIN)/python tools/demo_tasks.py
 
 test: setup  ## Fast tests

@@ -1,4 +1,4 @@
-"""What the accuracy benchmarks share: trainings and tests in processes of their own."""
+"""What the accuracy benchmarks share: trainings and tests in processes of their own, and trained models in this one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmvisionllm.utils import allow_mmengine_checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,3 +48,13 @@ def test(cfg: Config, checkpoint: Path, work_dir: Path) -> dict[str, float]:
     run('tools/test.py', str(work_dir / 'config.py'), str(checkpoint), '--work-dir', str(work_dir))
     newest = max(work_dir.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
     return json.loads(newest.read_text().splitlines()[-1])
+
+
+def trained(config: str, checkpoint: str) -> tuple[Config, nn.Module]:
+    """A config of this repository, and its model with the weights of a checkpoint, for evaluation."""
+    register_all_modules()
+    allow_mmengine_checkpoints()
+    cfg = Config.fromfile(ROOT / config)
+    model = MODELS.build(cfg.model).eval()
+    load_checkpoint(model, checkpoint, map_location='cpu')
+    return cfg, model

@@ -14,15 +14,10 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
-from common import ROOT
-from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from common import ROOT, trained
 
-from mmdet.registry import MODELS
-from mmdet.utils import register_all_modules
 from mmvisionllm.datasets.scenes import CATEGORIES
 from mmvisionllm.instructions import Instruction, get_task, load_templates
-from mmvisionllm.utils import allow_mmengine_checkpoints
 
 TASKS = ('detection', 'segmentation', 'grounding', 'captioning', 'vqa')
 SEEN, BEYOND = range(8, 25), range(25, 65)
@@ -53,11 +48,7 @@ def main() -> None:
     parser.add_argument('--config', default='configs/visionllm/visionllm_tiny_scenes_stage2.py')
     parser.add_argument('--draws', type=int, default=20, help='fillings of a template; a fifth for each N')
     args = parser.parse_args()
-    register_all_modules()
-    allow_mmengine_checkpoints()
-    cfg = Config.fromfile(ROOT / args.config)
-    model = MODELS.build(cfg.model).eval()
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    cfg, model = trained(args.config, args.checkpoint)
     annotations = ROOT / cfg.data_root / 'annotations'
     words = {
         'expressions': [e['expression'] for e in json.loads((annotations / 'refexp_val.json').read_text())],

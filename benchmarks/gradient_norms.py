@@ -15,15 +15,11 @@ import re
 from collections import defaultdict
 
 import torch
-from common import ROOT
-from mmengine.config import Config
+from common import trained
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import load_checkpoint
 from torch import Tensor
 
-from mmdet.registry import DATASETS, MODELS
-from mmdet.utils import register_all_modules
-from mmvisionllm.utils import allow_mmengine_checkpoints
+from mmdet.registry import DATASETS
 
 # Losses of the same kind are taken together; those of every layer of the tokenizer are one.
 KINDS = {
@@ -50,11 +46,7 @@ def main() -> None:
     parser.add_argument('--config', default='configs/visionllm/visionllm_tiny_scenes_stage2.py')
     parser.add_argument('--batches', type=int, default=4)
     args = parser.parse_args()
-    register_all_modules()
-    allow_mmengine_checkpoints()
-    cfg = Config.fromfile(ROOT / args.config)
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    cfg, model = trained(args.config, args.checkpoint)
     model.train()
     parts = {
         'tokenizer': [p for p in model.neck.decoder.parameters() if p.requires_grad],

@@ -16,18 +16,15 @@ from collections import defaultdict
 
 import numpy as np
 import torch
-from common import ROOT
+from common import trained
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import load_checkpoint
 from torch import Tensor
 
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
-from mmdet.utils import register_all_modules
 from mmvisionllm.models.layers import ellipse_descriptors, outline_waves
 from mmvisionllm.structures import points_to_masks
-from mmvisionllm.utils import allow_mmengine_checkpoints
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 
@@ -95,11 +92,7 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=160)
     parser.add_argument('--points', type=int, default=24)
     args = parser.parse_args()
-    register_all_modules()
-    allow_mmengine_checkpoints()
-    cfg = Config.fromfile(ROOT / args.config)
-    model = MODELS.build(cfg.model).eval()
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    cfg, model = trained(args.config, args.checkpoint)
     dataset, found = DATASETS.build(unseen(cfg, args.points)), defaultdict(list)
     for start in range(0, min(args.images, len(dataset)), 8):
         samples = [dataset[i] for i in range(start, min(start + 8, args.images, len(dataset)))]

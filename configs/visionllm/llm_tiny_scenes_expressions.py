@@ -7,7 +7,7 @@ max_iters = 400
 
 model = dict(
     # Which object is meant comes first, texts and formats later, as in the first pretraining; half are right after 100 to
-    # 150 iterations. With half of the samples about a single expression and a noise of 0.4, it took 250 or 480, depending
+    # 200 iterations. With half of the samples about a single expression and a noise of 0.4, it took 250 or 480, depending
     # on the stage 1 that it started from.
     lookup_accuracy=0.5,
     noise=0.2,  # the mean of four words is half as long as a word

@@ -10,7 +10,7 @@ _base_ = [
     '../_base_/schedules/tiny_iters.py',
 ]
 stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes_2x/iter_3000.pth')
-max_iters = 3600  # with stage 1 and the texts before, within an hour on two cores
+max_iters = 3600  # about half an hour on two cores
 
 model = dict(
     backbone=dict(
@@ -19,7 +19,7 @@ model = dict(
         norm_eval=True,
         init_cfg=dict(stage1, prefix='backbone')),
     neck=dict(
-        # As large as it gets without harm to boxes (docs/measurements.md).
+        # Outlines get better than with 6, and boxes are as good (docs/measurements.md).
         outline_head=dict(loss=dict(type='L1Loss', loss_weight=15.0)),
         init_cfg=dict(stage1, prefix='neck')),
     bbox_head=dict(
@@ -29,8 +29,9 @@ model = dict(
             prefix='bbox_head'),
         token_grad=1.0,  # the outline of an object and its colour must get into its token
         # Tasks take turns in the same weights, and a step of AdamW is as long as a gradient is large beside those of the
-        # other tasks: benchmarks/gradient_norms.py. With these weights, in the language model, classes' norms are 1 to 3,
-        # points' 1 to 3, texts' 6 to 9; in the tokenizer, texts' are 2 to 4 beside 5 to 8 of its own losses.
+        # other tasks: benchmarks/gradient_norms.py. With half of the points' weight and outlines at 2, in the language
+        # model, classes' norms were 1 to 3, points' 1 to 3, texts' 6 to 9; in the tokenizer, texts' 2 to 4 beside 5 to 8 of
+        # its own losses.
         loss_weight=0.5,
         text_weight=6.0,
         text_token_grad=5.0,
