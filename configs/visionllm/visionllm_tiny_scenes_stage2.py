@@ -30,8 +30,8 @@ model = dict(
         token_grad=1.0,  # the outline of an object and its colour must get into its token
         # Tasks take turns in the same weights, and a step of AdamW is as long as a gradient is large beside those of the
         # other tasks: benchmarks/gradient_norms.py. With half of the points' weight and outlines at 2, in the language
-        # model, classes' norms were 1 to 3, points' 1 to 3, texts' 6 to 9; in the tokenizer, texts' 2 to 4 beside 5 to 8 of
-        # its own losses.
+        # model, classes' norms were 1 to 3, points' 1 to 3, texts' 6 to 9; in the tokenizer, texts' 2 to 4 beside 5 to
+        # 8 of its own losses.
         loss_weight=0.5,
         text_weight=6.0,
         text_token_grad=5.0,
