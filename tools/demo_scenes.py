@@ -172,7 +172,7 @@ class Demo:
         work_dir = self.work_dir.relative_to(self.folder)
         self.tool('train', config_path(self.detector), '--work-dir', work_dir, '--resume',
                   *self.quick_options(f'model.bbox_head.init_cfg.checkpoint={pretrained}',
-                                      'train_cfg.val_interval=1000000'))  # fmt: skip
+                                      'train_cfg.val_begin=1000000'))  # fmt: skip
 
     def test(self) -> None:
         stamp = self.stamp()

@@ -19,6 +19,7 @@ from mmvisionllm.utils import (
     add_common_arguments,
     allow_mmengine_checkpoints,
     check_exists,
+    keep_freed_memory,
     load_config,
     prepare_launcher,
     set_local_rank,
@@ -120,6 +121,8 @@ def main() -> None:
     cfg = build_config(args)
     prepare_launcher(cfg, args.launcher)
     allow_mmengine_checkpoints()
+    if get_device() == 'cpu':
+        keep_freed_memory()
     build_runner(cfg).train()
 
 

@@ -11,12 +11,14 @@ from .launch import (
     prepare_launcher,
     set_local_rank,
 )
+from .memory import keep_freed_memory
 
 __all__ = [
     'add_cfg_options',
     'add_common_arguments',
     'allow_mmengine_checkpoints',
     'check_exists',
+    'keep_freed_memory',
     'load_config',
     'parse_conversion',
     'prepare_launcher',

@@ -251,9 +251,9 @@ class OpenEndedDecoder(BaseModule):
                 The decoder answers for those of the last layer.
             batch_img_metas: With ``img_shape`` (height, width).
         """
-        losses = self.criterion(
-            self, tokens, instructions, batch_gt_instances, layer_matches[-1], batch_img_metas
-        )
+        number = tokens.embeddings.size(1)  # beyond are further groups of the tokenizer's queries
+        matches = [(index[index < number], gt_index[index < number]) for index, gt_index in layer_matches[-1]]
+        losses = self.criterion(self, tokens, instructions, batch_gt_instances, matches, batch_img_metas)
         losses = {key: value * self.loss_weight for key, value in losses.items()}
         if self.align_weight:
             losses['loss_align'] = self.align_weight * alignment_loss(

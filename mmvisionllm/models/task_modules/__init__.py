@@ -1,5 +1,6 @@
 """Parts of the matching that mmdet does not have."""
 
 from .centre_l1_cost import CentreL1Cost
+from .query_group_cost import QueryGroupCost
 
-__all__ = ['CentreL1Cost']
+__all__ = ['CentreL1Cost', 'QueryGroupCost']
