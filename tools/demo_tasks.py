@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from demo_scenes import SCENES, Demo, StageError, choose_scenes, config_path, main
 
-STAGE1, STAGE2 = 'visionllm_tiny_scenes_2x', 'visionllm_tiny_scenes_stage2'
+STAGE1, STAGE2 = 'visionllm_tiny_scenes_stage1', 'visionllm_tiny_scenes_stage2'
 EXPRESSIONS = 'llm_tiny_scenes_expressions'
 # Headlines of the metrics, in the order of the tasks.
 HEADLINES = {

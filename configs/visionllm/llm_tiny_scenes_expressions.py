@@ -15,7 +15,7 @@ model = dict(
         format_parser=dict(num_samples=16),
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/visionllm_tiny_scenes_2x/iter_3000.pth',
+            checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1700.pth',
             prefix='bbox_head')))
 train_dataloader = dict(
     batch_size=batch_size,

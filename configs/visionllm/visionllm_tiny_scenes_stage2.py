@@ -1,16 +1,16 @@
 # Stage 2 of the embedded default (paper, 3.5): the backbone is frozen, all tasks are learnt together.
 #   mim train mmvisionllm visionllm_tiny_scenes_stage2.py
 # starts from stage 1 and its language model from a text pretraining after that; `make demo-tasks` does all of it:
-#   mim train mmvisionllm visionllm_tiny_scenes_2x.py  # visionllm_tiny_scenes.py tells what it starts from
+#   mim train mmvisionllm visionllm_tiny_scenes_stage1.py  # visionllm_tiny_scenes.py tells what it starts from
 #   mim train mmvisionllm llm_tiny_scenes_expressions.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/scenes_tasks.py',
-    '../_base_/models/visionllm_tiny.py',
+    '../_base_/models/visionllm_tiny_detailed.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes_2x/iter_3000.pth')
-max_iters = 3600  # about half an hour on two cores
+stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1700.pth')
+max_iters = 2200  # less than half an hour on two cores
 
 model = dict(
     backbone=dict(

@@ -1,0 +1,22 @@
+# Stage 1 for visionllm_tiny_scenes_stage2.py (paper, 3.5), whose backbone is frozen and gets no better: a more detailed
+# model than visionllm_tiny_scenes.py, which tells what it starts from, and trained longer.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/scenes_detection.py',
+    '../_base_/models/visionllm_tiny_detailed.py',
+    '../_base_/schedules/tiny_iters.py',
+]
+max_iters = 1700  # a third of an hour on two cores
+
+model = dict(
+    bbox_head=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/llm_tiny_scenes_pretrain/iter_300.pth',
+            prefix='bbox_head')))
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
+]
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))
