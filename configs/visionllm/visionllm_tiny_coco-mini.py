@@ -2,7 +2,7 @@
 #   mim train mmvisionllm llm_tiny_coco_pretrain.py --work-dir work_dirs/llm_tiny_coco_pretrain
 #   mim train mmvisionllm visionllm_tiny_coco-mini.py
 # It shows that real data goes through, not what the method can do: that takes the R50 config and COCO.
-_base_ = ['./visionllm_tiny_scenes.py']
+_base_ = ['./visionllm_tiny_scenes_stage1.py']
 data_root = 'data/coco_mini/'
 categories = 'coco'
 scale = (256, 256)  # the longer side; small enough for a CPU
@@ -16,7 +16,7 @@ model = dict(
         text_encoder=dict(tokenizer=tokenizer)),
     bbox_head=dict(
         language_model=dict(tokenizer=tokenizer),
-        init_cfg=dict(checkpoint='work_dirs/llm_tiny_coco_pretrain/iter_700.pth')))
+        init_cfg=dict(checkpoint='work_dirs/llm_tiny_coco_pretrain/iter_1000.pth')))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

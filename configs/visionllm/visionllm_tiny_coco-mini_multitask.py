@@ -10,11 +10,12 @@ batch_size = 4
 max_iters = 3000
 
 model = dict(
+    # Losses as in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
+    neck=dict(outline_head=dict(loss=dict(type='L1Loss', loss_weight=15.0))),
     bbox_head=dict(
         token_grad=1.0,  # outlines and colours must get into the tokens, from the start here: there is one stage
-        # As in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
         loss_weight=0.5,
-        loss=dict(location_weight=0.5, loss_bbox=dict(loss_weight=10.0)),
+        loss=dict(location_weight=0.5, location_sigma=2.0, loss_bbox=dict(loss_weight=20.0)),
         text_weight=6.0,
         text_token_grad=5.0,
         format_parser=dict(loss_weight=1.0, num_samples=2)))
@@ -63,7 +64,7 @@ segmentation = dict(
             task='segmentation',
             categories=_base_.categories,
             num_points=(8, 24),
-            sampling='uniform',
+            sampling='balanced',
             **random_set),
     ])
 train_dataloader = dict(

@@ -46,8 +46,10 @@ def _attend(
     weights = scores.softmax(-1).to(dtype)
     del scores
     weights = F.dropout(weights, dropout, training=dropout > 0)
-    out = weights[..., :length].flatten(2, 4) @ prefix[1]
-    return out.view(*q.shape[:-1], -1) + weights[..., length:] @ own[1]
+    # Split, not sliced: the gradient of slices is as many tensors of zeros with a slice filled in, and their sum.
+    of_prefix, of_own = weights.split((length, weights.size(-1) - length), -1)
+    out = of_prefix.flatten(2, 4) @ prefix[1]
+    return out.view(*q.shape[:-1], -1) + of_own @ own[1]
 
 
 def sdpa_kernel(
@@ -74,12 +76,13 @@ def sdpa_kernel(
         (B, H, L - cached + M * K, d).
     """
     new, parts = layout.num_new, []
+    of_prefix, of_objects = query.split((new, query.size(2) - new), 2)
     if new:
-        parts.append(prefix_attention(query[:, :, :new], *prefix, layout, scaling, dropout, window))
+        parts.append(prefix_attention(of_prefix, *prefix, layout, scaling, dropout, window))
     num, size = layout.num_objects, layout.object_size
     if num * size:
         batch, kv_heads, length, _ = prefix[0].shape
-        q = query[:, :, new:].unflatten(2, (num, size)).unflatten(1, (kv_heads, -1)) * scaling
+        q = of_objects.unflatten(2, (num, size)).unflatten(1, (kv_heads, -1)) * scaling
         own_key, own_value = (t.unflatten(2, (num, size))[:, :, None] for t in own)
         seen, causal = layout.object_mask(window), layout.own_mask(window)
         scores = batch * query.size(1) * size * (length + size)
@@ -177,7 +180,7 @@ def shared_prefix_attention(
             'know; use a model of the LLaMA kind'
         )
     new = layout.num_new
-    prefix, own = zip(*((t[:, :, :new], t[:, :, new:]) for t in (key, value)))
+    prefix, own = zip(*(t.split((new, t.size(2) - new), 2) for t in (key, value)))
     if past is not None:
         prefix = past.extend(module.layer_idx, *prefix)
     if record is not None:
