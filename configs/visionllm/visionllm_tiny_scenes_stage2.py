@@ -42,7 +42,11 @@ model = dict(
         # With two samples and no practice, a sixth of the polygons' numbers of points were misread.
         format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2),
         generation=dict(max_new_tokens=32)))
-train_dataloader = dict(sampler=dict(weights=[1, 3, 1.5, 1, 1.5]))
+train_dataloader = dict(
+    # A process that loads is a third one on two cores, and threads that work in step wait for one another.
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(weights=[1, 3, 1.5, 1, 1.5]))
 optim_wrapper = dict(
     # Hardly ever: clipped to stage 1's 1.0, texts (norm 2) would move the language model thirty times as far as boxes do
     # (norm 17, the language model's share of it 0.6).
