@@ -61,7 +61,7 @@ class TasksDemo(Demo):
         parts = dict.fromkeys(('backbone', 'neck'), self.first.weights())
         parts['bbox_head'] = language_model.relative_to(self.folder)
         options = [f'model.{part}.init_cfg.checkpoint={path}' for part, path in parts.items()]
-        options.append('train_cfg.val_begin=1000000')  # the test comes next; an interval would not spare the last iteration
+        options.append('train_cfg.val_begin=1000000')  # the test comes next
         if self.quick:
             options += ['train_dataloader.sampler.batch_size=2']
         work_dir = self.work_dir.relative_to(self.folder)

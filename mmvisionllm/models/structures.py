@@ -16,8 +16,8 @@ class ImageTokens:
         embeddings: (B, M, D) embeddings e_i.
         locations: (B, M, 2) centre points l_i (x, y), normalised by the image's width and height.
         objectness: (B, M) logits: is there an object that the instruction asks for.
-        hidden_states: (L, B, G M, D) outputs of every decoder layer, for the deep supervision of the tokenizer; in training
-            of all G groups of queries, the image tokens first.
+        hidden_states: (L, B, G M, D) outputs of every decoder layer, for the deep supervision of the tokenizer; in
+            training of all G groups of queries, the image tokens first.
         references: L + 1 reference points of mmdet's decoder, (B, G M, 2) or (B, G M, 4).
         extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
         outlines: (B, M, 2, 1 + 2H) descriptors, see :class:`OutlineHead`, or None without one.

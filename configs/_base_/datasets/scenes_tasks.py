@@ -48,7 +48,7 @@ segmentation_train = dict(
             task='segmentation',
             categories=categories,
             num_points=(8, 24),  # the paper's range, drawn at random
-            # As far outside the outline as corners are cut: 24 uniform points keep a mean IoU of 0.950 at most, these 0.983.
+            # As far outside the outline as corners are cut: 24 points keep a mean IoU of 0.983, uniform ones 0.950.
             sampling='balanced',
             **random_set),
     ])

@@ -1,5 +1,5 @@
-# The tiny VisionLLM with a tokenizer that learns faster and looks closer, for the two stages: `make demo` has a quarter of
-# an hour and does without.
+# The tiny VisionLLM with a tokenizer that learns faster and looks closer, for the two stages: `make demo` has a quarter
+# of an hour and does without.
 _base_ = ['./visionllm_tiny.py']
 model = dict(
     backbone=dict(out_indices=(0, 1, 2, 3)),

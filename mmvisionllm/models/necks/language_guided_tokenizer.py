@@ -46,8 +46,8 @@ class LanguageGuidedTokenizer(BaseModule):
             one to one, which is G times the supervision for little more time (Group DETR, ICCV 2023). The first are the
             image tokens.
         num_feature_levels: Scales that come out of ``channel_mapper``.
-        num_detail_levels: The finest of them, which the decoder alone looks at: where objects are a few pixels of the other
-            scales, outlines need a finer one, and in the encoder it would cost more than all others together.
+        num_detail_levels: The finest of them, which the decoder alone looks at: where objects are a few pixels of the
+            other scales, outlines need a finer one, and in the encoder it would cost more than all others together.
         positional_encoding: As in mmdet.
         with_box_refine: Refine reference points from layer to layer, as in mmdet.
     """
