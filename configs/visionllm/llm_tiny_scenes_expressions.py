@@ -3,7 +3,7 @@
 #   mim train mmvisionllm llm_tiny_scenes_expressions.py
 _base_ = ['./llm_tiny_scenes_pretrain.py']
 batch_size = 32
-max_iters = 400
+max_iters = 350
 
 model = dict(
     # Which object is meant comes first, texts and formats later, as in the first pretraining; half are right after 100 to
@@ -12,7 +12,7 @@ model = dict(
     lookup_accuracy=0.5,
     noise=0.2,  # the mean of four words is half as long as a word
     bbox_head=dict(
-        format_parser=dict(num_samples=16),
+        format_parser=dict(num_samples=4, num_practice=4),
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1700.pth',
@@ -28,6 +28,6 @@ train_dataloader = dict(
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=280, end=max_iters, eta_min=1e-5),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=250, end=max_iters, eta_min=1e-5),
 ]
 default_hooks = dict(checkpoint=dict(interval=max_iters))

@@ -27,6 +27,7 @@ train_pipeline = [
     dict(
         type='AttachInstruction',
         categories=categories,
+        outline_sampling='balanced',
         outline_points=24,
         random_template=True,
         random_categories=0.9,  # 1 to 80 categories: 40 on average halve the prompt's length

@@ -24,7 +24,8 @@ optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 load = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-random_set = dict(outline_points=24, random_template=True, random_categories=0.9, random_order=True)
+random_set = dict(
+    outline_points=24, outline_sampling='balanced', random_template=True, random_categories=0.9, random_order=True)
 
 instances_train = _base_.train_dataloader.dataset.dataset
 grounding = dict(

@@ -19,4 +19,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
 ]
+# A process that loads is a third one on two cores, and threads that work in step wait for one another.
+train_dataloader = dict(num_workers=0, persistent_workers=False)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))

@@ -21,11 +21,12 @@ model = dict(
     neck=dict(
         # Outlines get better than with 6, and boxes are as good (docs/measurements.md).
         outline_head=dict(loss=dict(type='L1Loss', loss_weight=15.0)),
+        outline_refiner=dict(loss=dict(type='L1Loss', loss_weight=15.0)),
         init_cfg=dict(stage1, prefix='neck')),
     bbox_head=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/llm_tiny_scenes_expressions/iter_400.pth',
+            checkpoint='work_dirs/llm_tiny_scenes_expressions/iter_350.pth',
             prefix='bbox_head'),
         token_grad=1.0,  # the outline of an object and its colour must get into its token
         # Tasks take turns in the same weights, and a step of AdamW is as long as a gradient is large beside those of the

@@ -21,6 +21,8 @@ class ImageTokens:
         references: L + 1 reference points of mmdet's decoder, (B, G M, 2) or (B, G M, 4).
         extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
         outlines: (B, M, 2, 1 + 2H) descriptors, see :class:`OutlineHead`, or None without one.
+        maps: Feature maps, (B, D, H_i, W_i) each, that :class:`OutlineRefiner` looks at, or None without one.
+        map_ratios: (B, len(maps), 2) share of a map's width and height that its image fills, as in mmdet.
     """
 
     embeddings: Tensor
@@ -30,6 +32,8 @@ class ImageTokens:
     references: list[Tensor] | None = None
     extents: Tensor | None = None
     outlines: Tensor | None = None
+    maps: list[Tensor] | None = None
+    map_ratios: Tensor | None = None
 
     def select(self, images: list[int]) -> ImageTokens:
         """The tokens of some images of the batch."""
@@ -41,6 +45,7 @@ class ImageTokens:
 
         index = torch.tensor(images, device=self.embeddings.device)
         references = self.references and [pick(reference) for reference in self.references]
+        maps = self.maps and [pick(m) for m in self.maps]
         return ImageTokens(
             pick(self.embeddings),
             pick(self.locations),
@@ -49,6 +54,8 @@ class ImageTokens:
             references,
             pick(self.extents),
             pick(self.outlines),
+            maps,
+            pick(self.map_ratios),
         )
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from .outline import signed_area
 
-SAMPLINGS = ('uniform', 'balanced', 'fitted')
+EVEN_SAMPLINGS = ('uniform', 'balanced')  # point i is i/N of the outline's length away from its start
+SAMPLINGS = (*EVEN_SAMPLINGS, 'fitted')
 # Shifting a point by the points' distance must win this share of the object's area: without gain, points stay.
 _SHIFT_COST = 0.01
 # Keeps points from sliding where the outline does not tell them where to be.

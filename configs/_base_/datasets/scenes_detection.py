@@ -18,6 +18,7 @@ train_pipeline = [
         type='AttachInstruction',
         categories=categories,
         outline_points=24,  # the tokenizer learns outlines beside boxes
+        outline_sampling='balanced',
         random_template=True,
         random_categories=0.3,  # the rest of the samples sees all, as in testing
         min_categories=3,

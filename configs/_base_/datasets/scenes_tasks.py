@@ -9,7 +9,12 @@ resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 # The paper's randomness; categories as in stage 1.
 random_set = dict(
-    outline_points=24, random_template=True, random_categories=0.3, min_categories=3, random_order=True)
+    outline_points=24,
+    outline_sampling='balanced',
+    random_template=True,
+    random_categories=0.3,
+    min_categories=3,
+    random_order=True)
 
 instances_train = dict(
     type='CheckedCocoDataset',

@@ -12,7 +12,13 @@ model = dict(
         num_feature_levels=5,
         channel_mapper=dict(in_channels=[32, 64, 128, 256], num_outs=5),
         encoder=dict(num_layers=1),
+        # On the finest scale and the next, the finest of what the encoder has seen.
+        outline_refiner=dict(num_levels=2, num_steps=2),
         decoder=dict(layer_cfg=dict(cross_attn_cfg=dict(num_levels=5)))),
     bbox_head=dict(
+        location_prior=8.0,  # bins: two pixels of a scene
+        # The language model is half of a step, and is taught to read by text already: two or three of four images with
+        # boxes, one with polygons, and four with expressions.
+        tokens_per_step=450,
         # As many words in a batch as objects: once looked up right, eight per image cost a twentieth of a step.
         rehearsal=dict(num_words=4)))

@@ -163,6 +163,10 @@ class VisionLLM(BaseDetector):
         layers = range(len(tokens.hidden_states)) if every else [-1]
         matches = [self.neck.match(tokens, objects, metas, layer) for layer in layers]
         losses = self.neck.loss(tokens, objects, metas, matches)
+        if self.neck.outline_refiner is not None:
+            tokens, steps = self.neck.outline_refiner.refine(tokens, matches[-1])
+            refined = self.neck.outline_refiner.loss(tokens, steps, objects, matches[-1], metas)
+            losses.update({f'tok_{key}': value for key, value in refined.items()})
         losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
 

@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvisionllm.instructions import Instruction, OutputFormat, load_templates
+from mmvisionllm.instructions import Instruction, OutputFormat
 from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
 
 from ..language_models import LanguageModel
+from .format_practice import practice_instructions
 from .prefix import embed_prefix
 from .set_criterion import mean_over_ranks
 
@@ -31,13 +32,14 @@ class FormatParser(nn.Module):
     Args:
         loss_weight: Weight of the loss.
         num_samples: Instructions of a batch that are learnt from; formats are simple, and texts are long.
-        num_practice: Further instructions for polygons, made up in each iteration whose batch has category sets. The only
-            thing that is hard to read is the number of points, and the batches of one task alone tell it.
+        num_practice: Further instructions, made up in each iteration whose batch has category sets, see
+            :func:`practice_instructions`. What is hardest to read is the number of points, and the batches of one task
+            alone tell it.
         num_points: Range of their numbers of points.
     """
 
-    # Of a batch's categories: reading how many points are asked for does not take more, and costs by the word.
-    practice_categories = 3
+    # Whether a box or a polygon is asked for is easier to read than the number of points.
+    practice_boxes = 0.25
 
     def __init__(
         self,
@@ -86,23 +88,12 @@ class FormatParser(nn.Module):
         return torch.stack(losses).sum() / mean_over_ranks(total)
 
     def _practice(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> list[Instruction]:
-        """Instructions for polygons of a few of the batch's categories, drawn from torch's generator."""
-
-        def draw(low: int, high: int) -> int:
-            return int(torch.randint(low, high, (), device='cpu'))
-
+        """Instructions made up for a few of the batch's categories."""
         sets = [i.categories for i in instructions if i.categories]
-        templates = load_templates('segmentation')
-        return [
-            Instruction.from_text(
-                templates[draw(0, len(templates))],
-                categories=sets[draw(0, len(sets))][: self.practice_categories],
-                task='segmentation',
-                num_points=draw(self.num_points[0], self.num_points[1] + 1),
-                num_bins=language_model.vocabulary.num_bins,
-            )
-            for _ in range(self.num_practice if sets else 0)
-        ]
+        number = self.num_practice if sets else 0
+        return practice_instructions(
+            number, sets, self.num_points, self.practice_boxes, language_model.vocabulary.num_bins
+        )
 
     def forward(
         self, language_model: LanguageModel, instructions: Sequence[Instruction]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mmvisionllm.instructions import Instruction
 
 from ..language_models import LanguageModel
-from ..layers import ellipse_descriptors, outline_waves
+from ..layers import outline_waves
+from .first_points import first_points
 
 
 class FormatQueries(nn.Module):
@@ -52,7 +53,7 @@ class FormatQueries(nn.Module):
             language_model: For its embeddings.
             instructions: B instructions that ask for sets of objects.
             extents: (B, P, 2) widths and heights of the objects, normalised.
-            outlines: (B, P, 2, 1 + 2H) descriptors of their outlines, in units of half of that; by default an ellipse's.
+            outlines: (B, P, 2, 1 + 2H) descriptors of their outlines, see :func:`first_points`.
 
         Returns:
             (B, P, K, D) embeddings for K = 1 + 2N, N the largest number of points, with P = 1 where they are the same
@@ -81,10 +82,7 @@ class FormatQueries(nn.Module):
         queries = (queries + nn.functional.pad(along, (0, 0, 1, 0)))[:, None]
         if extents is None:
             return queries, asked
-        if outlines is None:
-            outlines = ellipse_descriptors(1, queries.device).expand(*extents.shape, -1)
-        waves = outline_waves(places, outlines.size(-1) // 2)
-        points = torch.einsum('bnh,bpah->bpna', waves, outlines.detach()) * extents[:, :, None] / 2
+        points = first_points(instructions, extents, outlines).detach()
         bins = language_model.vocabulary.codec.encode(points).long()
         places = added.input[language_model.vocabulary.location_slice][bins]
         places = (places * polygon[:, None, None, None, None]).flatten(2, 3)

@@ -18,12 +18,13 @@ from ..language_models.building import quantized_weights_aside
 from ..structures import DecodedSet, ImageTokens
 from .alignment import alignment_loss
 from .class_scoring import detection_scores, score_classes
+from .first_points import first_points, location_prior
 from .format_parser import FormatParser
 from .format_queries import FormatQueries
 from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
-from .set_criterion import expected_bins
+from .set_criterion import expected_bins, images_within
 from .set_reading import read_set
 from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector
@@ -45,6 +46,9 @@ class OpenEndedDecoder(BaseModule):
         align_weight: Weight of :func:`alignment_loss`; 0 leaves it out, as the paper does.
         rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
+        location_prior: Width in bins of a Gaussian around the corner or the outline's point that the tokenizer tells,
+            added to the location tokens' logits, see :func:`location_prior`: the language model then says by what to
+            change it, and need not learn to repeat it. 0 leaves it out, as the paper does.
         token_grad: Share of the decoder's gradient that reaches the image tokens and their aligned projection, 0 to 1.
             Below 1, the tokenizer learns mostly from its own losses and the alignment, and the language model to read it.
             It holds for sets of objects.
@@ -52,6 +56,9 @@ class OpenEndedDecoder(BaseModule):
         max_per_img: Most objects per image.
         tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
             :func:`decode_objects`: it bounds memory, not the number of objects. None for no bound.
+        tokens_per_step: Most tokens that the language model sees at once in training on sets of objects, see
+            :func:`images_within`: the tokenizer and the alignment learn from all images of a batch, the language model
+            from those that fit, at least one. None for all.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
             say in them beside sets of objects.
@@ -75,10 +82,12 @@ class OpenEndedDecoder(BaseModule):
         align_weight: float = 0.0,
         rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
+        location_prior: float = 0.0,
         token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
         tokens_per_pass: int | None = 768,
+        tokens_per_step: int | None = None,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
         generation: OptConfigType = None,
@@ -113,9 +122,11 @@ class OpenEndedDecoder(BaseModule):
         self.align_weight = align_weight
         self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
         self.decode_mode = decode_mode
+        self.location_prior = location_prior
         self.detach_location = detach_location
         self.max_per_img = max_per_img
         self.tokens_per_pass = tokens_per_pass
+        self.tokens_per_step = tokens_per_step
         self.text_weight = text_weight
         self.text_token_grad = text_token_grad
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
@@ -221,6 +232,9 @@ class OpenEndedDecoder(BaseModule):
             for contexts, hidden in passes
         )
         classes, points = join(answers, objects.size(1))
+        if self.location_prior and extents is not None and not classes_only:
+            first = first_points(instructions, extents, outlines).detach()
+            points = points + location_prior(first, self.vocabulary.codec, self.location_prior)
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:
@@ -253,7 +267,10 @@ class OpenEndedDecoder(BaseModule):
         """
         number = tokens.embeddings.size(1)  # beyond are further groups of the tokenizer's queries
         matches = [(index[index < number], gt_index[index < number]) for index, gt_index in layer_matches[-1]]
-        losses = self.criterion(self, tokens, instructions, batch_gt_instances, matches, batch_img_metas)
+        counts = [len(index) for index, _ in matches]
+        images = images_within(self.tokens_per_step, self, instructions, counts, number)
+        asked = ([part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas))
+        losses = self.criterion(self, tokens.select(images), *asked)
         losses = {key: value * self.loss_weight for key, value in losses.items()}
         if self.align_weight:
             losses['loss_align'] = self.align_weight * alignment_loss(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from ..layers import LanguageFusion
 from ..structures import ImageTokens
 from ..task_modules import QueryGroupCost
 from .outline_head import OutlineHead
+from .outline_refiner import OutlineRefiner
 
 
 @MODELS.register_module()
@@ -39,6 +41,8 @@ class LanguageGuidedTokenizer(BaseModule):
         token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
         outline_head: Arguments of :class:`OutlineHead`, for tokens that also tell their objects' outlines; None leaves it
             out, as the paper does.
+        outline_refiner: Arguments of :class:`OutlineRefiner`, which moves these outlines to where the image has edges;
+            None leaves it out.
         text_encoder: :class:`TextEncoder`; None turns the language path off.
         fusion: Arguments of :class:`LanguageFusion`.
         num_queries: M, the number of image tokens.
@@ -66,6 +70,7 @@ class LanguageGuidedTokenizer(BaseModule):
         decoder: ConfigType,
         token_head: ConfigType,
         outline_head: OptConfigType = None,
+        outline_refiner: OptConfigType = None,
         text_encoder: OptConfigType = None,
         fusion: OptConfigType = None,
         num_queries: int = 100,
@@ -107,6 +112,13 @@ class LanguageGuidedTokenizer(BaseModule):
             if not self.bbox_head.with_extent:
                 raise ValueError('outline_head tells outlines in units of boxes: set with_extent=True in token_head')
             self.outline_head = OutlineHead(self.embed_dims, num_layers, **outline_head)
+        self.outline_refiner = None
+        if outline_refiner is not None:
+            if self.outline_head is None:
+                raise ValueError('outline_refiner moves the outlines of outline_head: configure that, too')
+            self.outline_refiner = OutlineRefiner(
+                self.embed_dims, self.outline_head.num_harmonics, **outline_refiner
+            )
         self.text_encoder = None
         if text_encoder is not None:
             self.text_encoder = MODELS.build(text_encoder)
@@ -170,7 +182,7 @@ class LanguageGuidedTokenizer(BaseModule):
         boxes = (change + F.pad(reference, (0, 4 - reference.size(-1)))).sigmoid()
         locations, extents = boxes.split(2, -1)
         objectness = self.bbox_head.cls_branches[-1](last)[..., 0]
-        return ImageTokens(
+        tokens = ImageTokens(
             last,
             locations,
             objectness,
@@ -179,6 +191,12 @@ class LanguageGuidedTokenizer(BaseModule):
             extents if self.bbox_head.with_extent else None,
             None if self.outline_head is None else self.outline_head(last),
         )
+        if self.outline_refiner is None:
+            return tokens
+        ratios, sizes = decoder_inputs['valid_ratios'], decoder_inputs['spatial_shapes'].tolist()
+        tokens = self.outline_refiner.look(tokens, decoder_inputs['memory'], sizes, ratios)
+        # In training, only what is matched is worth it.
+        return tokens if self.training else replace(tokens, outlines=self.outline_refiner(tokens)[-1])
 
     def forward_encoder(
         self,
