@@ -109,3 +109,24 @@ def mmengine_reads_safely() -> Iterator[None]:
         yield
     finally:
         CheckpointLoader._schemes = before
+
+
+def require_checkpoints(init_cfg: dict | list[dict] | None, part: str, mend: str) -> None:
+    """Check that local checkpoints of an ``init_cfg`` are there, before mmengine looks for them.
+
+    Args:
+        init_cfg: As mmengine takes it.
+        part: Whose it is, in the model's config.
+        mend: What to do first.
+
+    Raises:
+        FileNotFoundError: if one is not.
+    """
+    for cfg in init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]:
+        path = cfg.get('checkpoint')
+        if path and '://' not in path and not os.path.isfile(path):
+            raise FileNotFoundError(
+                f'{part}.init_cfg names the checkpoint {path}, which is not there: {mend} (the head of the config says '
+                f'how), set model.{part}.init_cfg.checkpoint to a file that is there, or model.{part}.init_cfg=None to '
+                'start without'
+            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.model import BaseModule
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
+from mmvisionllm.utils.checkpoint import require_checkpoints
 
 from ..language_models.building import quantized_weights_aside
 from ..structures import DecodedSet, ImageTokens
@@ -24,8 +24,9 @@ from .format_queries import FormatQueries
 from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
-from .set_criterion import expected_bins, images_within
+from .set_criterion import expected_bins
 from .set_reading import read_set
+from .step_budget import images_within
 from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector
 
@@ -145,15 +146,7 @@ class OpenEndedDecoder(BaseModule):
         Raises:
             FileNotFoundError: if it names a checkpoint that is not there.
         """
-        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
-        for cfg in configs:
-            path = cfg.get('checkpoint')
-            if path and '://' not in path and not Path(path).is_file():
-                raise FileNotFoundError(
-                    f'bbox_head.init_cfg names the checkpoint {path}, which is not there: pretrain the language model '
-                    'first (the head of the config says how), set model.bbox_head.init_cfg.checkpoint to a file that '
-                    'is there, or model.bbox_head.init_cfg=None to start without'
-                )
+        require_checkpoints(self.init_cfg, 'bbox_head', 'pretrain the language model first')
         with quantized_weights_aside(self):
             super().init_weights()
 
