@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
 from mmvisionllm.utils import allow_mmengine_checkpoints
-from mmvisionllm.utils.checkpoint import mmengine_reads_safely, read_checkpoint
+from mmvisionllm.utils.checkpoint import mmengine_reads_safely, read_checkpoint, require_checkpoints
 
 FULL = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -107,3 +107,13 @@ def test_old_torch_cannot_be_told_what_is_harmless(monkeypatch):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='checkpoint not found: .*none.pth'):
         read_checkpoint(str(tmp_path / 'none.pth'))
+
+
+def test_checkpoints_of_an_init_cfg_must_be_there(training, tmp_path):
+    there, missing = (dict(type='Pretrained', checkpoint=str(path)) for path in (training, tmp_path / 'no.pth'))
+    other = dict(type='Pretrained', checkpoint='torchvision://resnet50')
+    for fine in (None, there, [there, other], [], dict(type='Xavier', layer='Linear')):
+        require_checkpoints(fine, 'neck', 'train stage 1 first')
+    for wrong in (missing, [there, missing]):
+        with pytest.raises(FileNotFoundError, match='neck.init_cfg names .*no.pth, .*not there: train stage 1 first'):
+            require_checkpoints(wrong, 'neck', 'train stage 1 first')

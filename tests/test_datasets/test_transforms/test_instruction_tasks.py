@@ -119,6 +119,13 @@ class TestPoints:
         expected = boundary_points(disc(55, 25, 8), 12, 'uniform')
         assert objects.outlines[1].tolist() == expected.tolist()
 
+    def test_outlines_are_sampled_as_asked_for_but_evenly(self):
+        objects = attach(build('detection', outline_points=12, outline_sampling='balanced'), with_masks(disc(55, 25, 8)))
+        expected = boundary_points(disc(55, 25, 8), 12, 'balanced')
+        assert objects.gt_instances.outlines[0].tolist() == expected.tolist()
+        with pytest.raises(ValueError, match="outline_sampling must be one of .*, got 'fitted'"):
+            build('detection', outline_sampling='fitted')
+
     def test_boxes_leave_the_masks_alone(self):
         sample = with_masks(disc(20, 30))
         for transform in (build('detection'), build('segmentation', num_points=2)):
