@@ -1,4 +1,4 @@
-"""Referring expressions about scenes in words, to pretrain the embedded default's small language model on."""
+"""Expressions and questions about scenes in words, to pretrain the embedded default's small language model on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch.utils.data import Dataset
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
 
-from .scene_text import SceneText, scene_texts
-from .scenes import CATEGORIES, random_scene
-from .scenes.language import describe, empty_expression, referring_expressions
+from .scene_text import SceneText
+from .scenes import CATEGORIES, Scene, random_scene
+from .scenes.language import caption, describe, empty_expression, questions, referring_expressions
 
 
 @DATASETS.register_module()
@@ -19,8 +19,8 @@ class SceneExpressionDataset(Dataset):
 
     Objects are described in full ("small striped red star") and stand at their boxes; the category set holds one
     expression, as a grounding instruction does, or several. An object is answered by the expression that means it, or by
-    ``<none>``. Beside it, each sample has an instruction for polygons, for its format to be read. Sample ``i`` depends on
-    the seed and ``i`` alone.
+    ``<none>``. Beside it, each sample has an instruction for polygons, for its format to be read, and questions and a
+    caption to be answered with. Sample ``i`` depends on the seed and ``i`` alone.
 
     Args:
         length: Number of samples.
@@ -29,6 +29,9 @@ class SceneExpressionDataset(Dataset):
         single: Share of samples with a single expression.
         empty: Share of samples that have an expression which means nothing.
         num_points: Range of the polygons' number of points.
+        num_questions: Most questions about a scene, asked one after another.
+        questioned: Share of scenes that are asked about.
+        captioned: Share of scenes that get a caption.
     """
 
     def __init__(
@@ -39,6 +42,9 @@ class SceneExpressionDataset(Dataset):
         single: float = 0.5,
         empty: float = 0.2,
         num_points: tuple[int, int] = (8, 24),
+        num_questions: int = 7,
+        questioned: float = 0.5,
+        captioned: float = 0.25,
     ) -> None:
         self.metainfo = dict(classes=CATEGORIES)
         self.length = length
@@ -47,6 +53,9 @@ class SceneExpressionDataset(Dataset):
         self.single = single
         self.empty = empty
         self.num_points = num_points
+        self.num_questions = num_questions
+        self.questioned = questioned
+        self.captioned = captioned
 
     def __len__(self) -> int:
         return self.length
@@ -77,17 +86,28 @@ class SceneExpressionDataset(Dataset):
             tuple(describe(obj) for obj in scene.objects),
             np.concatenate([(corners[0] + corners[1]) / 2, corners[1] - corners[0]], 1),
             tuple(meaning.get(i, -1) for i in range(len(scene.objects))),
-            scene_texts(scene, rng),
-            (instruction, polygons),
+            formats=(instruction, polygons),
+            answers=self._answers(scene, rng),
         )
         return dict(sample=sample)
+
+    def _answers(self, scene: Scene, rng: np.random.Generator) -> tuple[tuple[Instruction, tuple[str, ...]], ...]:
+        found = []
+        asked = questions(scene, rng)[: self.num_questions]
+        if asked and rng.random() < self.questioned:
+            (question, *turns) = (turn for pair in asked for turn in pair)
+            found.append((self._instruct(rng, 'vqa', question=question), tuple(turns)))
+        if rng.random() < self.captioned:
+            found.append((self._instruct(rng, 'captioning'), (caption(scene, rng),)))
+        return tuple(found)
 
     def _instruct(
         self,
         rng: np.random.Generator,
         task: str,
-        categories: list[str],
+        categories: list[str] | None = None,
         num_points: int | None = None,
+        question: str | None = None,
     ) -> Instruction:
         templates = load_templates(task)
         return Instruction.from_text(
@@ -96,4 +116,5 @@ class SceneExpressionDataset(Dataset):
             task=task,
             num_points=num_points,
             num_bins=self.num_bins,
+            question=question,
         )

@@ -27,14 +27,17 @@ class SceneText:
         classes: Their n indices in the instruction's category set, -1 outside of it.
         texts: Captions, questions with answers, referring expressions and formats, for next-token prediction.
         formats: Instructions whose output formats are to be read.
+        answers: Instructions that ask for texts, and the turns to answer by when the objects are looked at: an answer, or
+            an answer, a further question, its answer, and so on.
     """
 
     instruction: Instruction
     names: tuple[str, ...]
     boxes: np.ndarray
     classes: tuple[int, ...]
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = ()
     formats: tuple[Instruction, ...] = ()
+    answers: tuple[tuple[Instruction, tuple[str, ...]], ...] = ()
 
 
 def scene_texts(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:

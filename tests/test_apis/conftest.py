@@ -24,12 +24,27 @@ def config() -> str:
 
 
 @pytest.fixture(scope='session')
+def stage2_config() -> str:
+    """Path of the config that is tested on several data sets."""
+    return str(Path(CONFIG).with_name('visionllm_tiny_scenes_stage2.py'))
+
+
+@pytest.fixture(scope='session')
 def weights(tmp_path_factory) -> str:
     """A checkpoint as mmengine's hook writes it, of random weights."""
-    cfg = Config.fromfile(CONFIG)
+    return random_weights(CONFIG, tmp_path_factory.mktemp('weights') / 'random.pth')
+
+
+@pytest.fixture(scope='session')
+def stage2_weights(stage2_config, tmp_path_factory) -> str:
+    """The same for the other config."""
+    return random_weights(stage2_config, tmp_path_factory.mktemp('weights') / 'random.pth')
+
+
+def random_weights(config: str, path: Path) -> str:
+    cfg = Config.fromfile(config)
     torch.manual_seed(0)
-    model = DetInferencer(CONFIG, device='cpu').model
-    path = tmp_path_factory.mktemp('weights') / 'random.pth'
+    model = DetInferencer(config, device='cpu').model
     meta = dict(dataset_meta=dict(classes=cfg.categories), cfg=cfg.pretty_text)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return str(path)

@@ -2,7 +2,6 @@
 """VisionLLMInferencer on polygons, expressions, captions and questions, with random weights."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,10 +25,9 @@ def inferencer(config, weights):
 
 
 @pytest.fixture(scope='module')
-def stage2(config, weights):
+def stage2(stage2_config, stage2_weights):
     """A config that is tested on several data sets, and that draws words."""
-    path = Path(config).with_name('visionllm_tiny_scenes_stage2.py')
-    return VisionLLMInferencer(str(path), weights, device='cpu', show_progress=False)
+    return VisionLLMInferencer(stage2_config, stage2_weights, device='cpu', show_progress=False)
 
 
 @pytest.fixture
@@ -166,11 +164,11 @@ def test_test_set_of_several_data_sets(stage2, inferencer, image):
     ]
 
 
-def test_test_sets_within_test_sets(config, weights, image):
-    cfg = Config.fromfile(Path(config).with_name('visionllm_tiny_scenes_stage2.py'))
+def test_test_sets_within_test_sets(stage2_config, stage2_weights, image):
+    cfg = Config.fromfile(stage2_config)
     inner = cfg.test_dataloader.dataset
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, inner])
-    made = VisionLLMInferencer(cfg, weights, device='cpu', show_progress=False)
+    made = VisionLLMInferencer(cfg, stage2_weights, device='cpu', show_progress=False)
     assert made.visualizer.dataset_meta['classes'] == tuple(cfg.categories)
     assert 'label_names' in predict(made, image, categories=TWO)
 

@@ -159,10 +159,7 @@ class VisionLLM(BaseDetector):
             self._in_scope(sample.gt_instances, instruction)
             for sample, instruction in zip(samples, instructions)
         ]
-        every = self.bbox_head.align_weight or self.neck.outline_head is not None
-        layers = range(len(tokens.hidden_states)) if every else [-1]
-        matches = [self.neck.match(tokens, objects, metas, layer) for layer in layers]
-        losses = self.neck.loss(tokens, objects, metas, matches)
+        losses, matches = self.neck.loss(tokens, objects, metas)
         if self.neck.outline_refiner is not None:
             tokens, steps = self.neck.outline_refiner.refine(tokens, matches[-1])
             refined = self.neck.outline_refiner.loss(tokens, steps, objects, matches[-1], metas)

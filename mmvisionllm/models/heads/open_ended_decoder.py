@@ -91,6 +91,7 @@ class OpenEndedDecoder(BaseModule):
         tokens_per_step: int | None = None,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
+        fade_background: bool = False,
         generation: OptConfigType = None,
         format_parser: OptConfigType = None,
         init_cfg: dict | list | None = None,
@@ -130,6 +131,7 @@ class OpenEndedDecoder(BaseModule):
         self.tokens_per_step = tokens_per_step
         self.text_weight = text_weight
         self.text_token_grad = text_token_grad
+        self.fade_background = fade_background
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
         if self.generation.get('num_return_sequences', 1) != 1:
             raise ValueError(
@@ -178,10 +180,11 @@ class OpenEndedDecoder(BaseModule):
         objects, locations, *told = parts
         return self.decode(image, objects, locations, instructions, *told)
 
-    def project(self, tokens: ImageTokens, grad_share: float | None = None) -> Tensor:
+    def project(self, tokens: ImageTokens, grad_share: float | None = None, for_text: bool = False) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
         extents = None if tokens.extents is None else tokens.extents.detach()
-        return self.projector(tokens.embeddings, tokens.locations.detach(), extents, grad_share)
+        presence = tokens.objectness.detach().sigmoid() if self.fade_background and for_text else None
+        return self.projector(tokens.embeddings, tokens.locations.detach(), extents, grad_share, presence)
 
     def decode(
         self,
@@ -275,7 +278,8 @@ class OpenEndedDecoder(BaseModule):
         self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_turns: list[list[str]]
     ) -> dict[str, Tensor]:
         """L_dec for texts: next-token cross-entropy, see :func:`text_loss`."""
-        loss = text_loss(self, tokens, instructions, batch_turns)
+        image = self.project(tokens, grad_share=self.text_token_grad, for_text=True)
+        loss = text_loss(self.language_model, image, instructions, batch_turns)
         return dict(loss_dec_text=loss * self.loss_weight * self.text_weight)
 
     def format_loss(self, instructions: Sequence[Instruction]) -> dict[str, Tensor]:

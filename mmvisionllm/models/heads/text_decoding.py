@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from mmvisionllm.instructions import Instruction
 
-from ..language_models import InstructionTokenizer
+from ..language_models import InstructionTokenizer, LanguageModel
 from ..language_models.transformers_bridge import counting_on
 from ..structures import ImageTokens
 from .prefix import embed_prefix
@@ -57,16 +57,16 @@ def encode_turns(
 
 
 def text_loss(
-    decoder: OpenEndedDecoder,
-    tokens: ImageTokens,
+    model: LanguageModel,
+    image: Tensor,
     instructions: Sequence[Instruction],
     batch_turns: Sequence[Sequence[str]],
 ) -> Tensor:
     """Mean next-token cross-entropy of the answers, over the tokens of all processes.
 
     Args:
-        decoder: For its projector and language model.
-        tokens: M image tokens per image.
+        model: The language model.
+        image: (B, M, D) image tokens in its space.
         instructions: B instructions.
         batch_turns: Per image the turns of :func:`encode_turns`.
 
@@ -74,9 +74,7 @@ def text_loss(
         ValueError: if an answer cannot be said, see :func:`encode_turns`, or does not fit into the language model, see
             :func:`embed_prefix`.
     """
-    model = decoder.language_model
     encoded = [encode_turns(model.tokenizer, turns) for turns in batch_turns]
-    image = decoder.project(tokens, grad_share=decoder.text_token_grad)
     prefix = embed_prefix(model, instructions, image, [ids for ids, _ in encoded])
     hidden = model(prefix.embeddings, prefix.layout)
     labels = torch.full(hidden.shape[:2], _UNLABELLED, device=hidden.device)
@@ -107,7 +105,7 @@ def generate_texts(
         ValueError: if there are no positions left for an answer.
     """
     model, tokenizer = decoder.language_model, decoder.language_model.tokenizer
-    prefix = embed_prefix(model, instructions, decoder.project(tokens))
+    prefix = embed_prefix(model, instructions, decoder.project(tokens, for_text=True))
     layout, cache = prefix.layout, DynamicCache()
     model(prefix.embeddings, layout, past_key_values=cache, use_cache=True)
     # `generate` repeats what it is given for each beam, but not a cache.

@@ -65,6 +65,7 @@ class TokenProjector(nn.Module):
         locations: Tensor,
         extents: Tensor | None = None,
         grad_share: float | None = None,
+        presence: Tensor | None = None,
     ) -> Tensor:
         """Project.
 
@@ -73,6 +74,7 @@ class TokenProjector(nn.Module):
             locations: (B, M, 2) l_i, normalised.
             extents: (B, M, 2) widths and heights, normalised, if ``with_extent``.
             grad_share: Share of the gradient for this call.
+            presence: See :meth:`place`.
 
         Returns:
             (B, M, D_llm).
@@ -86,10 +88,15 @@ class TokenProjector(nn.Module):
             return value if share == 1 else value.detach().lerp(value, share)
 
         content = held_back(self.linear(embeddings)) + self.mlp(held_back(embeddings))
-        return self.place(content, locations, extents)
+        return self.place(content, locations, extents, presence)
 
-    def place(self, content: Tensor, locations: Tensor, extents: Tensor | None = None) -> Tensor:
-        """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above."""
+    def place(
+        self, content: Tensor, locations: Tensor, extents: Tensor | None = None, presence: Tensor | None = None
+    ) -> Tensor:
+        """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above.
+
+        ``presence`` (B, M) in 0 to 1, if given, is how much of the content is shown: what is no object is a mere place.
+        """
         if self.with_extent:
             if extents is None:
                 raise ValueError(
@@ -99,4 +106,7 @@ class TokenProjector(nn.Module):
         powers = 2.0 ** torch.arange(self.num_frequencies, device=locations.device)
         angles = (locations[..., None].float() * math.pi * powers).flatten(-2)
         features = torch.cat([angles.sin(), angles.cos()], -1).to(content.dtype)
-        return self.norm(self.content_norm(content) + self.location(features)) * self.std
+        content = self.content_norm(content)
+        if presence is not None:
+            content = content * presence[..., None].to(content.dtype)
+        return self.norm(content + self.location(features)) * self.std

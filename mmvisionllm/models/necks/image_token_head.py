@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -27,6 +32,22 @@ class ImageTokenHead(DeformableDETRHead):
             raise ValueError(
                 'with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)'
             )
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[Tensor]]:
+        """What is matched meanwhile, in a list: (M,) ``gt_inds`` of mmdet's assigners, layer by layer, image by image."""
+        assigner, found = self.assigner, []
+
+        def assign(*args: Any, **kwargs: Any) -> Any:
+            result = assigner.assign(*args, **kwargs)
+            found.append(result.gt_inds)
+            return result
+
+        self.assigner = SimpleNamespace(assign=assign)
+        try:
+            yield found
+        finally:
+            self.assigner = assigner
 
     def _get_targets_single(
         self, cls_score: Tensor, bbox_pred: Tensor, gt_instances: InstanceData, img_meta: dict

@@ -250,22 +250,28 @@ class LanguageGuidedTokenizer(BaseModule):
         tokens: ImageTokens,
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
-        layer_matches: list[list[tuple[Tensor, Tensor]]] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], list[list[tuple[Tensor, Tensor]]]]:
         """L_tok of every decoder layer; keys begin with ``tok_``.
 
         Args:
             tokens: Output of ``forward``.
             batch_gt_instances: Objects to find, ``bboxes`` (n, 4) in pixels (x1, y1, x2, y2).
             batch_img_metas: With ``img_shape`` (height, width).
-            layer_matches: Of every layer, see :meth:`match`; needed with an outline head.
+
+        Returns:
+            The losses, and the matches of every layer, as of :meth:`match`.
         """
         outputs = self.bbox_head(tokens.hidden_states, tokens.references)
         targets = self._targets(tokens, batch_gt_instances)
-        losses = self.bbox_head.loss_by_feat(*outputs, None, None, targets, batch_img_metas)
+        with self.bbox_head.recorded() as assigned:
+            losses = self.bbox_head.loss_by_feat(*outputs, None, None, targets, batch_img_metas)
+        layer_matches = [
+            [self._pairs(gt_inds, gt) for gt_inds, gt in zip(assigned[first:], batch_gt_instances)]
+            for first in range(0, len(assigned), len(batch_gt_instances))
+        ]
         if self.outline_head is not None:
             losses.update(self.outline_head.loss(tokens.hidden_states, batch_gt_instances, layer_matches))
-        return {f'tok_{key}': value for key, value in losses.items()}
+        return {f'tok_{key}': value for key, value in losses.items()}, layer_matches
 
     @torch.no_grad()
     def match(
@@ -273,9 +279,8 @@ class LanguageGuidedTokenizer(BaseModule):
         tokens: ImageTokens,
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
-        layer: int = -1,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Bipartite matching of one decoder layer's tokens, by default the last one's, to objects.
+        """Bipartite matching of the last decoder layer's tokens to objects.
 
         Returns:
             Per image the indices of matched tokens and of their objects, both (n,); with G groups of queries (G n,).
@@ -283,15 +288,18 @@ class LanguageGuidedTokenizer(BaseModule):
         scores, boxes = self.bbox_head(tokens.hidden_states, tokens.references)
         pairs = []
         targets = self._targets(tokens, batch_gt_instances)
-        for score, box, gt, meta in zip(scores[layer], boxes[layer], targets, batch_img_metas):
+        for score, box, target, gt, meta in zip(scores[-1], boxes[-1], targets, batch_gt_instances, batch_img_metas):
             height, width = meta['img_shape'][:2]
             pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
             predicted = InstanceData(scores=score, bboxes=pixels)
-            assigned = self.bbox_head.assigner.assign(predicted, gt, meta).gt_inds
-            index = (assigned > 0).nonzero().flatten()
-            number = len(gt) * self.num_queries // len(score)
-            pairs.append((index, (assigned[index] - 1) % max(1, number)))
+            pairs.append(self._pairs(self.bbox_head.assigner.assign(predicted, target, meta).gt_inds, gt))
         return pairs
+
+    @staticmethod
+    def _pairs(gt_inds: Tensor, gt: InstanceData) -> tuple[Tensor, Tensor]:
+        """Matched tokens and their objects, both (n,), of an assigner's (G M,) result."""
+        index = (gt_inds > 0).nonzero().flatten()
+        return index, (gt_inds[index] - 1) % max(1, len(gt))  # each group of queries has the objects once more
 
     def _targets(self, tokens: ImageTokens, batch_gt_instances: list[InstanceData]) -> list[InstanceData]:
         """Objects without their classes, once for each group of queries."""

@@ -18,6 +18,8 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
 from mmvisionllm.datasets.scene_text import SceneText
 
+from ..heads.text_decoding import text_loss
+
 
 @MODELS.register_module()
 class LanguagePretraining(BaseModel):
@@ -34,6 +36,7 @@ class LanguagePretraining(BaseModel):
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
         text_samples: Samples of a batch whose texts are learnt; all of them would cost as much as the boxes.
+        with_points: Learn boxes beside classes, once names are looked up.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class LanguagePretraining(BaseModel):
         location_jitter: float = 0.05,
         text_weight: float = 1.0,
         text_samples: int = 4,
+        with_points: bool = True,
     ) -> None:
         super().__init__()
         self.bbox_head = MODELS.build(bbox_head)
@@ -55,6 +59,7 @@ class LanguagePretraining(BaseModel):
         self.location_jitter = location_jitter
         self.text_weight = text_weight
         self.text_samples = text_samples
+        self.with_points = with_points
 
     def forward(self, sample: Sequence[SceneText], mode: str = 'loss') -> dict[str, Tensor]:
         """Losses, and the share of names that are looked up right (``acc``).
@@ -64,22 +69,19 @@ class LanguagePretraining(BaseModel):
         """
         if mode != 'loss':
             raise ValueError(f"LanguagePretraining has only mode 'loss', got {mode!r}")
-        objects, locations, classes, corners, present = self._objects(sample)
+        objects, shown, locations, classes, corners, present = self._objects(sample)
         instructions = [s.instruction for s in sample]
-        lookup_only = not self.can_look_up
+        with_points = self.with_points and bool(self.can_look_up)
         decoded = self.bbox_head.decode(
-            objects, objects, locations, instructions, classes_only=lookup_only
+            objects, objects, locations, instructions, classes_only=not with_points
         )
         criterion = self.bbox_head.criterion
-        if lookup_only:
-            losses = criterion.class_loss(decoded, classes, present)
+        if with_points:
+            losses = criterion.set_losses(decoded, classes, corners.unflatten(-1, (2, 2)), present)
         else:
-            losses = criterion.set_losses(
-                decoded, classes, corners.unflatten(-1, (2, 2)), present
-            )
-            texts = [text for s in sample[: self.text_samples] for text in s.texts]
-            loss_text = self.bbox_head.language_model.text_loss(texts)
-            losses['loss_text'] = loss_text * self.text_weight
+            losses = criterion.class_loss(decoded, classes, present)
+        if self.can_look_up:
+            losses.update(self._text_losses(sample, shown))
             formats = [instruction for s in sample for instruction in s.formats]
             losses.update(self.bbox_head.format_loss(formats) if formats else {})
         asked = present & (classes >= 0)
@@ -90,8 +92,26 @@ class LanguagePretraining(BaseModel):
         losses['acc'] = 100 * accuracy
         return losses
 
+    def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:
+        """Next-token losses of texts alone, and of answers to what the objects show."""
+        model = self.bbox_head.language_model
+        losses = {}
+        texts = [text for s in sample[: self.text_samples] for text in s.texts]
+        if texts:
+            losses['loss_text'] = model.text_loss(texts) * self.text_weight
+        answers = [(i, *answer) for i, s in enumerate(sample) for answer in s.answers]
+        if answers:
+            owners, instructions, turns = zip(*answers)
+            loss = text_loss(model, shown[list(owners)], instructions, turns)
+            losses['loss_answer'] = loss * self.text_weight
+        return losses
+
     def _objects(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:
-        """Words as image tokens: (B, M, D), locations (B, M, 2), classes (B, M), corners (B, M, 4), present (B, M)."""
+        """Words as image tokens, as sets and as texts see them.
+
+        Returns:
+            (B, M, D) twice, locations (B, M, 2), classes (B, M), corners (B, M, 4), present (B, M).
+        """
         model = self.bbox_head.language_model
         device = model.added.input.device
         most = max(1, *(len(s.names) for s in sample))
@@ -113,5 +133,8 @@ class LanguagePretraining(BaseModel):
         locations, extents = centre + jitter[..., :2] * extent, extent * jitter[..., 2:].exp()
         noise = torch.randn_like(tokens) * model.added.std * self.noise
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
-        placed = self.bbox_head.projector.place(tokens + noise, locations, extents)
-        return placed, locations, classes, corners, present
+        place, words = self.bbox_head.projector.place, tokens + noise
+        objects = shown = place(words, locations, extents)
+        if self.bbox_head.fade_background:
+            shown = place(words, locations, extents, present.float())
+        return objects, shown, locations, classes, corners, present

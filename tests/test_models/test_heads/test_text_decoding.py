@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmvisionllm.models.heads.text_decoding import encode_turns, text_loss
+from mmvisionllm.models.heads.text_decoding import encode_turns
 
 ANSWERS = ('a star', 'there are two hearts beside a large plus sign, and nothing else')
 FAMILIES = {
@@ -85,7 +85,7 @@ def test_loss_with_one_image_token_is_transformers_own(decoder, make):
         embeddings = model.embed(torch.tensor([ids]))
         embeddings[0, where] = decoder.project(tokens)[0, 0]
         expected = model.lm(inputs_embeds=embeddings, labels=torch.tensor([labels])).loss
-        found = text_loss(decoder, tokens, [instruction], [turns])
+        found = decoder.text_loss(tokens, [instruction], [turns])['loss_dec_text']
     assert expected > 1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -100,12 +100,12 @@ def test_a_batch_of_different_lengths_is_the_mean_over_all_words(decoder, make):
     instructions = [make.question(text) for text in texts]
     batch_turns = [[ANSWERS[0]], [ANSWERS[1], 'and?', ANSWERS[0]], ['']]
     with torch.no_grad():
-        together = text_loss(decoder, tokens, instructions, batch_turns)
+        together = decoder.text_loss(tokens, instructions, batch_turns)['loss_dec_text']
         total = count = 0
         for i, turns in enumerate(batch_turns):
             _, labels = encode_turns(decoder.language_model.tokenizer, turns)
             number = sum(x != -100 for x in labels)
-            loss = text_loss(decoder, tokens.select([i]), [instructions[i]], [turns])
+            loss = decoder.text_loss(tokens.select([i]), [instructions[i]], [turns])['loss_dec_text']
             total, count = total + number * loss, count + number
     torch.testing.assert_close(together, total / count, rtol=1e-5, atol=1e-5)
 
@@ -118,7 +118,7 @@ def test_gradient_of_a_text_reaches_the_image_tokens_whole(small, make, token_gr
         decoder.projector.grad_share = share
         tokens = make.image_tokens()
         tokens.embeddings.requires_grad_()
-        loss = text_loss(decoder, tokens, [make.question()] * 2, [[a] for a in ANSWERS])
+        loss = decoder.text_loss(tokens, [make.question()] * 2, [[a] for a in ANSWERS])['loss_dec_text']
         grads.append(
             torch.autograd.grad(loss, [tokens.embeddings, decoder.projector.linear.weight])
         )
@@ -132,7 +132,7 @@ def test_a_text_may_have_more_of_a_say_in_the_image_tokens(small, make):
         decoder = make.enlarge(small.build(small.decoder(text_token_grad=factor)))
         tokens = make.image_tokens()
         tokens.embeddings.requires_grad_()
-        loss = text_loss(decoder, tokens, [make.question()] * 2, [[a] for a in ANSWERS])
+        loss = decoder.text_loss(tokens, [make.question()] * 2, [[a] for a in ANSWERS])['loss_dec_text']
         weights = [decoder.projector.linear.weight, decoder.projector.location.weight]
         grads.append(torch.autograd.grad(loss, [tokens.embeddings, *weights]))
     (embeddings, linear, location), (more_embeddings, more_linear, same_location) = grads
@@ -162,9 +162,9 @@ def test_an_answer_that_is_too_long(small, make):
     model = small.language_model(config__max_position_embeddings=40)
     decoder = small.build(small.decoder(language_model=model))
     arguments = (make.image_tokens(1), [make.question('<image> What is it?')])
-    text_loss(decoder, *arguments, [['a star']])
+    decoder.text_loss(*arguments, [['a star']])['loss_dec_text']
     with pytest.raises(ValueError, match='positions for 40: .* begins .<image> What is it'):
-        text_loss(decoder, *arguments, [[' '.join(ANSWERS * 3)]])
+        decoder.text_loss(*arguments, [[' '.join(ANSWERS * 3)]])['loss_dec_text']
 
 
 @pytest.mark.parametrize('text', ['a <c0>', 'see <image>', '<p3> to the left', 'a <none>'])
@@ -172,4 +172,4 @@ def test_a_turn_with_a_token_of_ours(llama, make, text):
     arguments = (make.image_tokens(1), [make.question()])
     for turns in ([text], ['a star', text, 'a heart']):
         with pytest.raises(ValueError, match=f"'{text}' contains a token that VisionLLM reserves"):
-            text_loss(llama, *arguments, [turns])
+            llama.text_loss(*arguments, [turns])['loss_dec_text']

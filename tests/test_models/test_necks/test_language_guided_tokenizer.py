@@ -91,7 +91,7 @@ def test_text_encoder_can_be_trained_or_frozen(small, frozen):
     neck = small.build(small.neck(text_encoder__frozen=frozen)).train()
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
-    sum(neck.loss(tokens, GROUND_TRUTH, metas(samples)).values()).backward()
+    sum(neck.loss(tokens, GROUND_TRUTH, metas(samples))[0].values()).backward()
     grads = {n: p.grad is not None and p.grad.abs().sum() > 0 for n, p in neck.named_parameters()}
     assert any(g for n, g in grads.items() if n.startswith('text_encoder')) is not frozen
     # What carries the language into every scale is trained either way.
@@ -102,7 +102,7 @@ def test_text_encoder_can_be_trained_or_frozen(small, frozen):
 def test_every_layer_is_supervised(small, refine):
     neck = small.build(small.neck(with_box_refine=refine))
     features, samples = make_inputs()
-    losses = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
+    losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
     parts = ('loss_cls', 'loss_bbox', 'loss_iou')
     assert set(losses) == {f'tok_{layer}{part}' for layer in ('', 'd0.') for part in parts}
     assert all(torch.isfinite(value) and value > 0 for value in losses.values())
@@ -112,8 +112,8 @@ def test_loss_is_agnostic_of_the_category(neck):
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
     others = [InstanceData(bboxes=g.bboxes, labels=g.labels + 70) for g in GROUND_TRUTH]
-    first = neck.loss(tokens, GROUND_TRUTH, metas(samples))
-    assert first == neck.loss(tokens, others, metas(samples))
+    first, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
+    assert first == neck.loss(tokens, others, metas(samples))[0]
 
 
 def test_matching_is_one_to_one(neck):
@@ -130,10 +130,19 @@ def test_matching_is_one_to_one(neck):
         assert len(set(index.tolist())) == len(objects)
 
 
+def test_losses_and_what_follows_are_of_the_same_matching(neck):
+    features, samples = make_inputs()
+    tokens = neck(features, TEXTS, samples)
+    _, matches = neck.loss(tokens, GROUND_TRUTH, metas(samples))
+    assert len(matches) == len(tokens.hidden_states)
+    for found, expected in zip(matches[-1], neck.match(tokens, GROUND_TRUTH, metas(samples)), strict=True):
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
 def test_images_without_objects(neck):
     features, samples = make_inputs()
     nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
-    losses = neck.loss(neck(features, TEXTS, samples), [nothing] * 2, metas(samples))
+    losses, _ = neck.loss(neck(features, TEXTS, samples), [nothing] * 2, metas(samples))
     assert all(torch.isfinite(value) for value in losses.values())
     assert losses['tok_loss_cls'] > 0 and losses['tok_loss_bbox'] == 0
 
@@ -145,7 +154,7 @@ def overfit(neck, steps=40):
     history = []
     for _ in range(steps):
         optimizer.zero_grad()
-        losses = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
+        losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
         sum(losses.values()).backward()
         optimizer.step()
         history.append({k: float(v) for k, v in losses.items()})
@@ -173,7 +182,7 @@ def test_one_batch_is_learnt_by_heart(small, changes):
 def test_paper_mode_does_not_train_the_extent(small):
     neck = small.build(small.neck(**PAPER))
     features, samples = make_inputs()
-    losses = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
+    losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
     assert losses['tok_loss_iou'] == 0 and losses['tok_loss_bbox'] > 0
     sum(losses.values()).backward()
     last = neck.bbox_head.reg_branches[0][-1].weight.grad  # rows x, y, w, h

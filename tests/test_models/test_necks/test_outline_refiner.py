@@ -99,7 +99,7 @@ def square(low, high, number=24):
 
 
 def test_loss_is_of_places_in_the_image():
-    """A wrong box costs, though the outline in it is right."""
+    """A wrong box costs, though the outline in it is right: what it shifts across a circle whole, along it a fifth."""
     descriptors = ellipse_descriptors(4)
     number = 12
     points = outline_waves(torch.arange(number) / number, 4) @ descriptors.T
@@ -107,7 +107,9 @@ def test_loss_is_of_places_in_the_image():
         bboxes=torch.tensor([[16.0, 16, 48, 48]]), outlines=(32 + 16 * points)[None], labels=torch.zeros(1)
     )
     module = refiner(loss=dict(type='L1Loss', loss_weight=1.0))
-    for shift, expected in ((0.0, 0.0), (0.125, 0.5)):  # 8 pixels, half of half a box, in x alone
+    angles = torch.arange(number) * 2 * torch.pi / number
+    shifted = 0.5 * (angles.cos().abs() + 0.2 * angles.sin().abs()).mean()  # 8 pixels, half of half a box, in x alone
+    for shift, expected in ((0.0, torch.zeros(())), (0.125, shifted)):
         tokens = image_tokens(
             batch=1,
             locations=torch.tensor([[[0.5 + shift, 0.5]] * 5]),
@@ -119,7 +121,7 @@ def test_loss_is_of_places_in_the_image():
         losses = module.loss(tokens, steps, [gt], matches, [META])
         assert set(losses) == {'r0.loss_outline', 'r1.loss_outline'}
         for loss in losses.values():
-            torch.testing.assert_close(loss, torch.tensor(expected), **CLOSE)
+            torch.testing.assert_close(loss, expected, **CLOSE)
 
 
 def test_further_groups_and_images_without_outlines_are_left_out():
