@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/visionllm_tiny_detailed.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-max_iters = 1700  # a third of an hour on two cores
+max_iters = 1500  # a third of an hour on two cores
 
 model = dict(
     bbox_head=dict(

@@ -9,8 +9,8 @@ _base_ = [
     '../_base_/models/visionllm_tiny_detailed.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1700.pth')
-max_iters = 2200  # less than half an hour on two cores
+stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1500.pth')
+max_iters = 2000  # less than half an hour on two cores
 
 model = dict(
     backbone=dict(

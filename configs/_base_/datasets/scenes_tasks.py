@@ -88,6 +88,7 @@ vqa_train = dict(
     question_file='annotations/vqa_questions_train.json',
     ann_file='annotations/vqa_annotations_train.json',
     img_name_tmpl='{:012d}.png',
+    per_image=True,  # five or six answers for the price of one and a half
     data_prefix=dict(img='train/'),
     pipeline=[
         load,
@@ -159,6 +160,7 @@ val_datasets = [
         ]),
     dict(
         vqa_train,
+        per_image=False,
         question_file='annotations/vqa_questions_val.json',
         ann_file='annotations/vqa_annotations_val.json',
         data_prefix=dict(img='val/'),

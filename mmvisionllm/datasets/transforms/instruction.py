@@ -35,7 +35,8 @@ class AttachInstruction(BaseTransform):
     Boxes stay as they are: objects outside the category set are told to the losses by the instruction's labels. For
     polygons, ``gt_instances.points`` (n, N, 2) in pixels is made of the masks, which are dropped; so are objects of which
     no mask is left, as after a crop. Texts to learn are in ``gt_turns``, see
-    :func:`~mmvisionllm.models.heads.text_decoding.encode_turns`; one of several captions or answers is drawn.
+    :func:`~mmvisionllm.models.heads.text_decoding.encode_turns`; one of several captions or answers is drawn. Of a list of
+    questions, the first of a random order is the instruction's, and the others follow as further turns.
 
     Required keys: data_samples. Modified keys: data_samples (``instruction``, ``gt_instances``, ``gt_turns``).
 
@@ -202,8 +203,14 @@ class AttachInstruction(BaseTransform):
         if self.task.name == 'conversation':
             query, *turns = (turn['value'] for turn in query)
             sample.gt_turns = turns
+        elif isinstance(query, list):
+            order = np.random.permutation(len(query))
+            answers, weights = self._answers(sample)
+            weights = weights or [None] * len(query)
+            pairs = [(query[i], self._draw(answers[i], weights[i])) for i in order]
+            query, *sample.gt_turns = (turn for pair in pairs for turn in pair)
         elif self.task.answer and self.task.answer in sample:
-            sample.gt_turns = [self._draw_answer(sample)]
+            sample.gt_turns = [self._draw(*self._answers(sample))]
         sample.instruction = self._make(template, num_points, labels, query)
         self._add_points(sample)
         return results
@@ -216,11 +223,15 @@ class AttachInstruction(BaseTransform):
             )
         return sample.get(name)
 
-    def _draw_answer(self, sample: DetDataSample) -> str:
-        answers = sample.get(self.task.answer)
+    def _answers(self, sample: DetDataSample) -> tuple[Any, Any]:
+        """What can be answered, and the answers' weights, if there are any."""
+        return self._field(sample, self.task.answer), sample.get(f'{self.task.answer}_weight')
+
+    @staticmethod
+    def _draw(answers: str | Sequence[str], weights: Sequence[float] | None) -> str:
         if isinstance(answers, str):
             return answers
-        weights = np.asarray(sample.get(f'{self.task.answer}_weight', np.ones(len(answers))), float)
+        weights = np.ones(len(answers)) if weights is None else np.asarray(weights, float)
         return answers[np.random.choice(len(answers), p=weights / weights.sum())]
 
     def _add_points(self, sample: DetDataSample) -> None:
