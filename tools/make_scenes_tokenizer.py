@@ -41,7 +41,7 @@ def corpus(length: int, seed: int, categories: str | None) -> Iterator[str]:
 
 
 def for_older_versions(folder: Path) -> None:
-    """Spell the files as transformers 4.44 and tokenizers 0.19 read them, too: merges as words, a class that they know."""
+    """Spell the files as transformers 4.44 and tokenizers 0.19 read them, too: merges as words, a class they know."""
     path = folder / 'tokenizer.json'
     state = json.loads(path.read_text('utf-8'))
     merges = state['model']['merges']

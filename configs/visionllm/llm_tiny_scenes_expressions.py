@@ -6,8 +6,8 @@ batch_size = 32
 max_iters = 350
 
 model = dict(
-    # Half of what is meant is right after 100 to 150 iterations, whether or not texts and formats are learnt beside it; with
-    # half of the samples about a single expression and a noise of 0.4, after 250 or 480.
+    # Half of what is meant is right after 100 to 150 iterations, whether or not texts and formats are learnt beside it;
+    # with half of the samples about a single expression and a noise of 0.4, after 250 or 480.
     lookup_accuracy=0.0,
     with_points=False,  # known from stage 1, and most of the tokens
     noise=0.2,  # the mean of four words is half as long as a word

@@ -65,7 +65,15 @@ def test_formats_to_read():
     assert numbers == {8, 9, 10, 11, 12}
 
 
-def test_texts_are_sentences():
-    for sample in samples():
-        assert len(sample.texts) >= 2
-        assert all(text.strip() == text and text for text in sample.texts)
+def test_questions_and_captions_to_answer_with():
+    found = [answer for sample in samples(questioned=1.0, captioned=1.0) for answer in sample.answers]
+    for instruction, turns in found:
+        assert instruction.output_format.is_text and len(turns) % 2 == 1
+        assert all(turn.strip() == turn and turn for turn in turns)
+        assert all(question.endswith('?') for question in turns[1::2])
+        assert len(turns) == 1 or instruction.task == 'vqa'
+    tasks = [instruction.task for instruction, _ in found]
+    assert tasks.count('captioning') == 40 and tasks.count('vqa') > 35  # there may be nothing clear to ask
+    assert max(len(turns) for _, turns in found) > 7
+    assert max(len(turns) for s in samples(num_questions=2) for _, turns in s.answers) == 3
+    assert not any(s.answers for s in samples(questioned=0.0, captioned=0.0))

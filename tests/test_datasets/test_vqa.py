@@ -37,6 +37,20 @@ def test_answers_with_the_share_of_people_who_gave_them(vqa, tmp_path):
     assert second['question'] == 'Is it red?' and second['gt_answer_weight'] == [1.0]
 
 
+def test_one_sample_per_image(vqa):
+    other = dict(question_id=4, image_id=7, question='Where?')
+    questions = [question(1), other, question(2, 'Is it red?'), question(3)]
+    annotations = [answers(1, 'cat', 'dog', 'dog'), answers(2, 'yes'), answers(4, 'here')]
+    dataset = vqa(questions, annotations, per_image=True)
+    first, second = dataset.get_data_info(0), dataset.get_data_info(1)
+    assert len(dataset) == 2 and (first['img_id'], second['img_id']) == (58, 7)
+    assert first['question'] == ['What is it?', 'Is it red?'] and first['question_id'] == [1, 2]
+    assert first['gt_answer'] == [['dog', 'cat'], ['yes']] and first['gt_answer_weight'] == [[2 / 3, 1 / 3], [1.0]]
+    assert second['question'] == ['Where?']
+    assert dataset.skipped == {'questions without answers': 1}
+    assert vqa(questions, per_image=True).get_data_info(0)['question'] == ['What is it?', 'Is it red?', 'What is it?']
+
+
 def test_questions_alone(vqa):
     info = vqa([question(1)]).get_data_info(0)
     assert info['question'] == 'What is it?' and 'gt_answer' not in info

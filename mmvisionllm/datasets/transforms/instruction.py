@@ -35,8 +35,8 @@ class AttachInstruction(BaseTransform):
     Boxes stay as they are: objects outside the category set are told to the losses by the instruction's labels. For
     polygons, ``gt_instances.points`` (n, N, 2) in pixels is made of the masks, which are dropped; so are objects of which
     no mask is left, as after a crop. Texts to learn are in ``gt_turns``, see
-    :func:`~mmvisionllm.models.heads.text_decoding.encode_turns`; one of several captions or answers is drawn. Of a list of
-    questions, the first of a random order is the instruction's, and the others follow as further turns.
+    :func:`~mmvisionllm.models.heads.text_decoding.encode_turns`; one of several captions or answers is drawn. Of a list
+    of questions, the first of a random order is the instruction's, and the others follow as further turns.
 
     Required keys: data_samples. Modified keys: data_samples (``instruction``, ``gt_instances``, ``gt_turns``).
 

@@ -63,6 +63,8 @@ class OpenEndedDecoder(BaseModule):
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
             say in them beside sets of objects.
+        fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
+            image's tokens to count, they need not find out.
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.

@@ -136,5 +136,7 @@ class LanguagePretraining(BaseModel):
         place, words = self.bbox_head.projector.place, tokens + noise
         objects = shown = place(words, locations, extents)
         if self.bbox_head.fade_background:
-            shown = place(words, locations, extents, present.float())
+            # About as sure as a tokenizer is.
+            likely, unlikely = 0.5 + 0.5 * torch.rand_like(centre[..., 0]), 0.2 * torch.rand_like(centre[..., 0])
+            shown = place(words, locations, extents, torch.where(present, likely, unlikely))
         return objects, shown, locations, classes, corners, present

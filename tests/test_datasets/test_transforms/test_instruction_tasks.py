@@ -178,6 +178,26 @@ def test_question_with_answers_drawn_by_their_weights():
     assert counts[('two',)] / 400 == pytest.approx(0.75, abs=0.06)
 
 
+def test_questions_of_an_image_are_asked_one_after_another():
+    transform = build('vqa')
+    asked, answers = ['how many?', 'which?', 'where?'], [['two', 'three'], ['a star'], ['left']]
+    np.random.seed(0)
+    made = [
+        attach(transform, question=asked, gt_answer=answers, gt_answer_weight=[[0.5, 0.5], [1], [1]]) for _ in range(60)
+    ]
+    firsts = set()
+    for sample in made:
+        (first,) = [q for q in asked if q in sample.instruction.text]
+        turns = [first, *sample.gt_turns]
+        assert sorted(turns[::2]) == sorted(asked)
+        assert all(answer in answers[asked.index(question)] for question, answer in zip(turns[::2], turns[1::2]))
+        firsts.add(first)
+    assert firsts == set(asked)
+    assert {turn for sample in made for turn in sample.gt_turns} >= {'two', 'three'}
+    one = attach(transform, question=['how many?'], gt_answer=[['two']])
+    assert one.gt_turns == ['two'] and 'how many?' in one.instruction.text
+
+
 def test_one_of_several_captions_is_drawn():
     transform, captions = build('captioning'), ['a star', 'one star', 'a red star']
     np.random.seed(0)

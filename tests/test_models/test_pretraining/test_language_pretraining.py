@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -62,6 +64,29 @@ def test_names_boxes_and_texts_are_learnt(small, samples):
     assert after['loss_dec_cls'] < 0.5 * before['loss_dec_cls'] and after['acc'] > 60
     assert after['loss_dec_bbox'] < 0.5 * before['loss_dec_bbox']
     assert after['loss_text'] < 0.6 * before['loss_text']
+
+
+def test_boxes_may_be_left_out(small, samples):
+    model = build(small, with_points=False)
+    assert set(model(samples)) == {'loss_dec_cls', 'loss_text', 'acc'}
+
+
+@pytest.mark.parametrize('fade', [False, True])
+def test_questions_are_answered_by_looking_at_the_objects(small, fade):
+    """The same instruction with other objects before the eyes."""
+    dataset = DATASETS.build(
+        dict(type='SceneExpressionDataset', length=3, num_bins=33, questioned=0.0, captioned=1.0, single=0.0)
+    )
+    samples = [dataset[i]['sample'] for i in range(3)]
+    instruction = samples[0].answers[0][0]
+    samples = [replace(s, answers=((instruction, s.answers[0][1]),)) for s in samples]
+    decoder = small.decoder(class_logits='contextual', loss=LOSSES, with_extent=True, fade_background=fade)
+    model = small.build(dict(type='LanguagePretraining', bbox_head=decoder, lookup_accuracy=0.0, noise=0.1))
+    torch.manual_seed(0)
+    before = model(samples)['loss_answer']
+    assert train(model, samples, 120)['loss_answer'] < 0.1 * before
+    blind = [replace(s, names=samples[0].names, boxes=samples[0].boxes, classes=samples[0].classes) for s in samples]
+    assert model(blind)['loss_answer'] > 3 * model(samples)['loss_answer']
 
 
 def test_it_initialises_the_decoder_of_a_detector(small, samples, tmp_path):
