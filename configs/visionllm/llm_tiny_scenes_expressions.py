@@ -24,7 +24,9 @@ train_dataloader = dict(
         type='SceneExpressionDataset',
         length=batch_size * max_iters,
         seed=1,
-        single=0.25))
+        single=0.25,
+        # To find an object by its name and tell its colour takes tens of thousands of answers: here they are cheap.
+        questioned=0.75))
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),

@@ -10,7 +10,7 @@ _base_ = [
     '../_base_/schedules/tiny_iters.py',
 ]
 stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1500.pth')
-max_iters = 2000  # less than half an hour on two cores
+max_iters = 1900  # less than half an hour on two cores
 
 model = dict(
     backbone=dict(
