@@ -10,6 +10,8 @@ from packaging.version import Version
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
+from mmvisionllm.datasets.scenes import CATEGORIES
+from mmvisionllm.datasets.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
 from mmvisionllm.instructions import Instruction, InstructionError, Vocabulary, load_templates
 from mmvisionllm.models.language_models import InstructionTokenizer
 from mmvisionllm.models.language_models.tokenizer import resolve_pretrained
@@ -141,6 +143,18 @@ def test_words_split_as_before(tokenizer):
     text = 'find every cat, "cat": {cat}'
     plain = AutoTokenizer.from_pretrained(tokenizer.hf.name_or_path)
     assert tokenizer.encode(text) == plain(text, add_special_tokens=False)['input_ids']
+
+
+@pytest.mark.parametrize('folder', ['scenes', 'scenes_coco'])
+def test_what_scenes_are_spoken_of_by_is_whole(folder):
+    """Alone, as an answer is, and among others: a small model copies a word sooner than it spells it."""
+    tokenizer = InstructionTokenizer(str(SCENES.with_name(folder)), Vocabulary(33))
+    attributes = (*COLOUR_NAMES, *filter(None, TEXTURE_WORDS.values()), 'plain', 'small', 'large')
+    answers = ('left', 'right', 'top', 'bottom', 'yes', 'no')
+    for word in (*attributes, *answers, *' '.join(CATEGORIES).split()):
+        assert len(tokenizer.encode(f' {word}')) == 1, word
+    for text in (*attributes, *answers, *map(str, range(9)), *CATEGORIES):
+        assert len(tokenizer.encode(text)) == len(text.split()), text
 
 
 def test_beginning_of_sequence_on_demand(tokenizer):
