@@ -44,7 +44,7 @@ def encode_turns(
     ids: list[int] = []
     labels: list[int] = []
     for number, turn in enumerate(turns):
-        words = tokenizer.encode(turn)
+        words = tokenizer.encode_words(turn)
         if any(word >= tokenizer.base_size for word in words):
             raise ValueError(f'the text {turn[:80]!r} contains a token that VisionLLM reserves')
         if number % 2:

@@ -124,6 +124,15 @@ class InstructionTokenizer:
         ids = self.hf(text, add_special_tokens=False)['input_ids']
         return [self.bos_id, *ids] if bos and self.bos_id is not None else list(ids)
 
+    def encode_words(self, text: str) -> list[int]:
+        """Token ids of a text as it is spelt within a sentence, so that a word has one id wherever it is said.
+
+        Byte-level tokenizers know a word with a space in front and another without; sentencepiece puts one in front itself.
+        """
+        with_space, without = self.encode(' a'), self.encode('a')
+        spaced = len(with_space) == len(without) == 1 and with_space != without
+        return self.encode(f' {text}' if spaced and text else text)
+
     def decode_words(self, ids: Sequence[int]) -> str:
         """An answer as people read it: up to its end, without special tokens."""
         ids = list(ids)

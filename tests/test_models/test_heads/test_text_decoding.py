@@ -31,7 +31,7 @@ def tokenizer(llama):
 
 
 def test_an_answer_is_predicted_from_the_start_to_its_end(tokenizer):
-    words = tokenizer.encode('a star')
+    words = tokenizer.encode_words('a star')
     ids, labels = encode_turns(tokenizer, ['a star'])
     assert ids == [tokenizer.bos_id, *words, tokenizer.eos_id]
     assert labels == [*words, tokenizer.eos_id, -100]  # next to each id, and nothing behind the end
@@ -40,7 +40,7 @@ def test_an_answer_is_predicted_from_the_start_to_its_end(tokenizer):
 def test_of_several_turns_only_the_answers_are_predicted(tokenizer):
     turns = ['a star', 'and what else?', 'a heart', 'where?', 'left']
     ids, labels = encode_turns(tokenizer, turns)
-    answers, questions = ([tokenizer.encode(t) for t in part] for part in (turns[::2], turns[1::2]))
+    answers, questions = ([tokenizer.encode_words(t) for t in part] for part in (turns[::2], turns[1::2]))
     start, end = tokenizer.start_id, tokenizer.eos_id
     expected = [start, *answers[0], end]
     for question, answer in zip(questions, answers[1:]):
@@ -53,7 +53,7 @@ def test_of_several_turns_only_the_answers_are_predicted(tokenizer):
 
 def test_a_question_at_the_end_is_not_predicted(tokenizer):
     ids, labels = encode_turns(tokenizer, ['a star', 'why?'])
-    question = tokenizer.encode('why?')
+    question = tokenizer.encode_words('why?')
     assert ids[-len(question) :] == question and set(labels[-len(question) :]) == {-100}
 
 
@@ -75,7 +75,7 @@ def test_loss_with_one_image_token_is_transformers_own(decoder, make):
     where = ids.index(tokenizer.image_id)
     ids, labels = list(ids), [-100] * len(ids)
     for number, turn in enumerate(turns):
-        words = tokenizer.encode(turn)
+        words = tokenizer.encode_words(turn)
         if number % 2:
             ids, labels = ids + words, labels + [-100] * len(words)
         else:

@@ -159,7 +159,7 @@ def test_captions_that_were_learnt_follow_the_image(learnt, make):
 
 def test_the_end_of_an_answer_is_the_tokenizers(learnt, make, monkeypatch):
     """Some models come with ends of their own, such as that of a turn in a chat."""
-    (_, word, *_) = learnt.language_model.tokenizer.encode(CAPTIONS[1])
+    (_, word, *_) = learnt.language_model.tokenizer.encode_words(CAPTIONS[1])
     monkeypatch.setattr(learnt.language_model.lm.generation_config, 'eos_token_id', word)
     tokens = make.image_tokens().select([1])
     assert learnt.generate(tokens, [make.question()]) == [CAPTIONS[1]]
@@ -168,7 +168,7 @@ def test_the_end_of_an_answer_is_the_tokenizers(learnt, make, monkeypatch):
 @pytest.mark.parametrize('number', [1, 5])
 def test_most_words_of_an_answer(learnt, make, number):
     tokenizer = learnt.language_model.tokenizer
-    ids = [*tokenizer.encode(CAPTIONS[1]), tokenizer.eos_id]
+    ids = [*tokenizer.encode_words(CAPTIONS[1]), tokenizer.eos_id]
     assert len(ids) > 6
     tokens = make.image_tokens().select([1])
     found = generate_texts(learnt, tokens, [make.question()], max_new_tokens=number)

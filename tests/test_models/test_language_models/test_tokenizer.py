@@ -157,6 +157,16 @@ def test_what_scenes_are_spoken_of_by_is_whole(folder):
         assert len(tokenizer.encode(text)) == len(text.split()), text
 
 
+def test_a_word_has_one_id_wherever_it_is_said(tokenizer):
+    """Of sentencepiece's tokenizers too: the first word of a text and any other."""
+    within = tokenizer.encode('see a cat')
+    for text in ('a cat', 'cat'):
+        ids = tokenizer.encode_words(text)
+        assert ids == within[-len(ids) :]
+        assert tokenizer.decode_words(ids) == text
+    assert tokenizer.encode_words('') == []
+
+
 def test_beginning_of_sequence_on_demand(tokenizer):
     ids = tokenizer.encode('a cat')
     assert tokenizer.encode('a cat', bos=True) == [tokenizer.bos_id, *ids]
