@@ -127,7 +127,8 @@ class InstructionTokenizer:
     def encode_words(self, text: str) -> list[int]:
         """Token ids of a text as it is spelt within a sentence, so that a word has one id wherever it is said.
 
-        Byte-level tokenizers know a word with a space in front and another without; sentencepiece puts one in front itself.
+        Byte-level tokenizers know a word with a space in front and another without; sentencepiece's put one in front
+        themselves.
         """
         with_space, without = self.encode(' a'), self.encode('a')
         spaced = len(with_space) == len(without) == 1 and with_space != without
