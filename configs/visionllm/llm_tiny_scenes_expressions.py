@@ -3,7 +3,7 @@
 #   mim train mmvisionllm llm_tiny_scenes_expressions.py
 _base_ = ['./llm_tiny_scenes_pretrain.py']
 batch_size = 32
-max_iters = 350
+max_iters = 330
 
 model = dict(
     # Half of what is meant is right after 100 to 150 iterations, whether or not texts and formats are learnt beside it;
@@ -12,7 +12,7 @@ model = dict(
     with_points=False,  # known from stage 1, and most of the tokens
     noise=0.2,  # the mean of four words is half as long as a word
     bbox_head=dict(
-        format_parser=dict(num_samples=2, num_practice=4),
+        format_parser=dict(num_samples=1, num_practice=2),
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/visionllm_tiny_scenes_stage1/iter_1500.pth',

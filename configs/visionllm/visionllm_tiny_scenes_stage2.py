@@ -26,7 +26,7 @@ model = dict(
     bbox_head=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/llm_tiny_scenes_expressions/iter_350.pth',
+            checkpoint='work_dirs/llm_tiny_scenes_expressions/iter_330.pth',
             prefix='bbox_head'),
         token_grad=1.0,  # the outline of an object and its colour must get into its token
         # Tasks take turns in the same weights, and a step of AdamW is as long as a gradient is large beside those of the
