@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdet.apis import DetInferencer
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
 from mmvisionllm.datasets.scenes import random_scene
 from mmvisionllm.datasets.scenes.renderer import render
 
@@ -44,7 +45,8 @@ def stage2_weights(stage2_config, tmp_path_factory) -> str:
 def random_weights(config: str, path: Path) -> str:
     cfg = Config.fromfile(config)
     torch.manual_seed(0)
-    model = DetInferencer(config, device='cpu').model
+    register_all_modules()
+    model = MODELS.build(cfg.model)
     meta = dict(dataset_meta=dict(classes=cfg.categories), cfg=cfg.pretty_text)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return str(path)

@@ -62,7 +62,7 @@ def one_image():
 @pytest.mark.parametrize('name', CONFIGS)
 def test_one_option_swaps_the_language_model(build_config, llm_folder, bert, name):
     llm = llm_folder(
-        model_type='qwen2', tie_word_embeddings=True, tokenizer=OWN_TOKENIZER, vocab_size=1056
+        model_type='qwen2', tie_word_embeddings=True, tokenizer=OWN_TOKENIZER, vocab_size=1728
     )
     cfg = build_config(
         name,

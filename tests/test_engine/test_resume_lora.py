@@ -22,7 +22,7 @@ TOKENIZER = str(ROOT / 'configs/_base_/tokenizers/scenes_coco')
 def folder(llm_folder):
     return str(
         llm_folder(
-            model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1056
+            model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1728
         )
     )
 
@@ -124,13 +124,13 @@ def test_a_checkpoint_without_all_that_trains_is_refused(make, unbroken, tmp_pat
     'changes, message',
     [
         (dict(seed=1), 'trained on the frozen weights of'),
-        (dict(vocab_size=896, tokenizer=None), 'differ in vocab_size'),
+        (dict(vocab_size=1562, tokenizer=None), 'differ in vocab_size'),
         (dict(model_type='llama'), 'differ in model_type'),
     ],
 )
 def test_another_language_model_is_refused(make, llm_folder, unbroken, tmp_path, changes, message):
     other = (
-        dict(model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1056)
+        dict(model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1728)
         | changes
     )
     if other['tokenizer'] is None:

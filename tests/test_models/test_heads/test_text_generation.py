@@ -16,7 +16,7 @@ FAMILIES = {
     'gpt2': dict(config=dict(model_type='gpt2', n_embd=32, n_layer=2, n_head=4, n_positions=512)),
     'qwen2': dict(config__model_type='qwen2'),
     # More rows in the output layer than the tokenizer has words, as in Qwen.
-    'padded': dict(config__vocab_size=900),
+    'padded': dict(config__vocab_size=1566),
     'mistral': dict(config__model_type='mistral', config__sliding_window=512),
 }
 TEXTS = ('Say in a few words what can be seen in <image>, please.', '<image>', 'What is <image>?')
@@ -85,7 +85,7 @@ def test_a_tokenizer_without_a_beginning_starts_at_an_end(small, make, questions
 
 
 def test_words_that_the_tokenizer_does_not_have_are_not_said(small, make, questions):
-    decoder = build(small, make, config__vocab_size=900)
+    decoder = build(small, make, config__vocab_size=1566)
     tokens, options = make.image_tokens(3), dict(max_new_tokens=8, do_sample=False)
     before = generate_texts(decoder, tokens, questions, **options)
     output = decoder.language_model.lm.get_output_embeddings().weight

@@ -156,7 +156,7 @@ def test_quantized_weights_answer_nearly_alike_and_lora_trains(small, llm_folder
 # ------------------------------------------------------------------------------- kinds of models
 
 
-T5 = dict(model_type='t5', d_model=32, d_ff=32, num_layers=1, num_heads=2, vocab_size=834)
+T5 = dict(model_type='t5', d_model=32, d_ff=32, num_layers=1, num_heads=2, vocab_size=1500)
 KINDS = {
     'bert': ('an encoder, which sees words before they are said', dict(model_type='bert')),
     't5': ('an encoder-decoder', T5),
@@ -210,13 +210,13 @@ def test_weights_that_are_not_all_there(small, folder, tmp_path):
 @pytest.mark.parametrize('rows', [700, 2000])
 def test_a_tokenizer_of_another_model(small, llm_folder, rows, no_weights):
     folder = llm_folder(vocab_size=rows)
-    with pytest.raises(ValueError, match=f'has {rows} embedding rows, but its tokenizer knows 834'):
+    with pytest.raises(ValueError, match=f'has {rows} embedding rows, but its tokenizer knows 1500'):
         build(small, folder)
 
 
 def test_rows_for_padding_are_no_mistake(small, llm_folder):
-    model = build(small, llm_folder(vocab_size=896))
-    assert model.padding_ids == list(range(834, 896))
+    model = build(small, llm_folder(vocab_size=1562))
+    assert model.padding_ids == list(range(1500, 1562))
 
 
 def test_a_folder_without_tokenizer(small, llm_folder):

@@ -14,9 +14,9 @@ LORA = dict(r=4, lora_alpha=8, target_modules='all-linear')
 TEXT = 'Find {"star":<c0>,"heart":<c1>} within <p-16>..<p16> as <cls> <x1> <y1>, please.'
 FAMILIES = {
     'llama': {},
-    'qwen2-tied-padded': dict(model_type='qwen2', tie_word_embeddings=True, vocab_size=840),
+    'qwen2-tied-padded': dict(model_type='qwen2', tie_word_embeddings=True, vocab_size=1506),
     'mistral': dict(model_type='mistral'),
-    'padded-beyond': dict(vocab_size=900),
+    'padded-beyond': dict(vocab_size=1566),
 }
 SETTINGS = {
     'lora': LORA,
@@ -64,7 +64,7 @@ def test_adapters_in_pefts_format(small, llm_folder, tmp_path, name):
     assert torch.equal(added['input'], model.added.input)
     assert torch.equal(added['output'], model.added.output)
     about = json.loads((tmp_path / 'out' / 'visionllm.json').read_text())
-    assert about['first_added_id'] == 834 and about['name'] == str(folder)
+    assert about['first_added_id'] == 1500 and about['name'] == str(folder)
     config = json.loads((tmp_path / 'out' / 'adapter_config.json').read_text())
     assert config['base_model_name_or_path'] == str(folder) and config['peft_type'] == 'LORA'
     assert (

@@ -13,7 +13,7 @@ FAMILIES = {
     'llama': {},
     'gpt2': dict(config=GPT2),
     'qwen2': dict(config__model_type='qwen2'),
-    'padded': dict(config__vocab_size=900),
+    'padded': dict(config__vocab_size=1566),
 }
 
 
@@ -47,10 +47,10 @@ def test_all_tokens_are_words_and_behind_them_the_added_ones(model):
 def test_rows_of_the_output_layer_without_a_word(small):
     exact = small.build(small.language_model())
     assert exact.padding_ids == []
-    padded = small.build(small.language_model(config__vocab_size=840))
-    assert padded.tokenizer.base_size == 834 and padded.padding_ids == [*range(834, 840)]
+    padded = small.build(small.language_model(config__vocab_size=1506))
+    assert padded.tokenizer.base_size == 1500 and padded.padding_ids == [*range(1500, 1506)]
     # The added tokens' ids begin there, too; they are scored from their own table.
-    assert padded.tokenizer.token_id('<p-16>') == 834
+    assert padded.tokenizer.token_id('<p-16>') == 1500
 
 
 def test_words_of_half_precision_weights_are_scored_in_float32(small):
@@ -60,10 +60,10 @@ def test_words_of_half_precision_weights_are_scored_in_float32(small):
 
 
 def test_gradient_of_a_words_score_does_not_reach_rows_without_a_word(small):
-    model = small.build(small.language_model(config__vocab_size=840))
+    model = small.build(small.language_model(config__vocab_size=1506))
     model.word_logits(torch.randn(2, 32)).logsumexp(-1).sum().backward()
     grad = model.lm.get_output_embeddings().weight.grad
-    assert grad[:834].any() and not grad[834:].any()
+    assert grad[:1500].any() and not grad[1500:].any()
 
 
 @pytest.mark.parametrize(
