@@ -3,13 +3,13 @@
 #   mim train mmvisionllm llm_tiny_scenes_expressions.py
 _base_ = ['./llm_tiny_scenes_pretrain.py']
 batch_size = 32
-max_iters = 330
+max_iters = 330  # what an hour leaves beside the two stages
 
 model = dict(
     # Half of what is meant is right after 100 to 150 iterations, whether or not texts and formats are learnt beside it;
     # with half of the samples about a single expression and a noise of 0.4, after 250 or 480.
     lookup_accuracy=0.0,
-    with_points=False,  # known from stage 1, and most of the tokens
+    with_points=False,  # known from stage 1, and four queries more for each object
     noise=0.2,  # the mean of four words is half as long as a word
     bbox_head=dict(
         format_parser=dict(num_samples=1, num_practice=2),

@@ -88,7 +88,7 @@ vqa_train = dict(
     question_file='annotations/vqa_questions_train.json',
     ann_file='annotations/vqa_annotations_train.json',
     img_name_tmpl='{:012d}.png',
-    per_image=True,  # five or six answers for the price of one and a half
+    per_image=True,  # five or six answers for each image that is seen
     data_prefix=dict(img='train/'),
     pipeline=[
         load,

@@ -20,6 +20,6 @@ model = dict(
         # The language model is half of a step, and is taught to read by text already: two or three of four images with
         # boxes, one with polygons, and four with expressions.
         tokens_per_step=450,
-        fade_background=True,
+        fade_background=True,  # of 20 tokens, four or five are objects
         # As many words in a batch as objects: once looked up right, eight per image cost a twentieth of a step.
         rehearsal=dict(num_words=4)))

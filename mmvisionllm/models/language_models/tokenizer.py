@@ -100,6 +100,8 @@ class InstructionTokenizer:
         # What starts an answer: some models, such as Qwen, know no other mark than the end of a text.
         self.start_id = self._first(self.bos_id, self.eos_id)
         self.image_id = self.token_id('<image>')
+        with_space, without = self.encode(' a'), self.encode('a')
+        self._spaces_are_letters = len(with_space) == len(without) == 1 and with_space != without
 
     def _check_split(self) -> None:
         tokens = ('<p-1>', '<p1>', '<c0>', '<c1>', '<cls>', '<image>')
@@ -130,9 +132,7 @@ class InstructionTokenizer:
         Byte-level tokenizers know a word with a space in front and another without; sentencepiece's put one in front
         themselves.
         """
-        with_space, without = self.encode(' a'), self.encode('a')
-        spaced = len(with_space) == len(without) == 1 and with_space != without
-        return self.encode(f' {text}' if spaced and text else text)
+        return self.encode(f' {text}' if self._spaces_are_letters and text else text)
 
     def decode_words(self, ids: Sequence[int]) -> str:
         """An answer as people read it: up to its end, without special tokens."""
