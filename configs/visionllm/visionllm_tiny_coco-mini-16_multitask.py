@@ -17,7 +17,7 @@ train_datasets = [
 ]
 train_dataloader = dict(
     # Five captions for each photo: they take longest to learn, and cost a third of what polygons do.
-    sampler=dict(weights=[1, 1.5, 0.5, 2]),
+    sampler=dict(weights=[1, 2, 0.5, 2]),
     dataset=dict(dataset=dict(datasets=train_datasets)))
 
 # The metric reads the true objects off the samples: the annotation file knows more images.

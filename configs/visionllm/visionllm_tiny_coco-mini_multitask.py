@@ -11,14 +11,16 @@ max_iters = 3000
 
 model = dict(
     # Losses as in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
-    neck=dict(outline_head=dict(loss=dict(type='L1Loss', loss_weight=15.0))),
+    neck=dict(
+        outline_head=dict(loss=dict(type='L1Loss', loss_weight=15.0)),
+        outline_refiner=dict(loss=dict(type='L1Loss', loss_weight=15.0))),
     bbox_head=dict(
         token_grad=1.0,  # outlines and colours must get into the tokens, from the start here: there is one stage
         loss_weight=0.5,
         loss=dict(location_weight=0.5, location_sigma=2.0, loss_bbox=dict(loss_weight=20.0)),
         text_weight=6.0,
         text_token_grad=5.0,
-        format_parser=dict(loss_weight=1.0, num_samples=2)))
+        format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2)))
 optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 
 load = dict(type='LoadImageFromFile')
