@@ -4,8 +4,8 @@
     make demo-tasks
     python tools/demo_tasks.py [--quick] [--dir DIR]
 
-Scenes and language model of `make demo` are used if they are there, not its detector: stage 1 is twice as long here. See
-demo_scenes.py, which tells how stages work.
+Scenes and language model of `make demo` are used if they are there, not its detector: stage 1 is a more detailed model.
+See demo_scenes.py, which tells how stages work.
 """
 
 from __future__ import annotations
