@@ -16,7 +16,7 @@ train_datasets = [
     for dataset in _base_.train_dataloader.dataset.dataset.datasets
 ]
 train_dataloader = dict(
-    # Five captions for each photo: they take longest to learn, and cost a third of what polygons do.
+    # Polygons teach boxes, too. Five captions for each photo: they take longest to learn, and cost a third of polygons.
     sampler=dict(weights=[1, 2, 0.5, 2]),
     dataset=dict(dataset=dict(datasets=train_datasets)))
 
