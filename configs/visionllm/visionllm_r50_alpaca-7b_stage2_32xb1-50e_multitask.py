@@ -18,6 +18,8 @@ param_scheduler = [
     dict(
         type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters, eta_min=0),
 ]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3696))  # an epoch of COCO
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=3696),  # an epoch of COCO
+    visualization=dict(type='TaskVisualizationHook'))
 visualizer = dict(type='VisionLLMVisualizer')
 randomness = dict(seed=0)

@@ -12,6 +12,8 @@ model = dict(
     backbone=dict(frozen_stages=4, init_cfg=None),
     bbox_head=dict(format_parser=dict(loss_weight=1.0)))  # the language model reads formats itself (3.4)
 train_dataloader = dict(batch_size=2, sampler=dict(batch_size=2))
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval={{_base_.epoch}}))
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval={{_base_.epoch}}),
+    visualization=dict(type='TaskVisualizationHook'))
 visualizer = dict(type='VisionLLMVisualizer')
 randomness = dict(seed=0)

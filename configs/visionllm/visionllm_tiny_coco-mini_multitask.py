@@ -135,6 +135,7 @@ val_evaluator = dict(
     ])
 test_evaluator = val_evaluator
 visualizer = dict(type='VisionLLMVisualizer')
+default_hooks = dict(visualization=dict(type='TaskVisualizationHook'))
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [

@@ -57,5 +57,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
 ]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=500),
+    visualization=dict(type='TaskVisualizationHook'))
 visualizer = dict(type='VisionLLMVisualizer')

@@ -2,7 +2,14 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .exact_resume_hook import ExactResumeHook
+from .task_visualization_hook import TaskVisualizationHook
 from .trained_weights_hook import TrainedWeightsHook
 from .training_report_hook import TrainingReportHook
 
-__all__ = ['AtomicCheckpointHook', 'ExactResumeHook', 'TrainedWeightsHook', 'TrainingReportHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'ExactResumeHook',
+    'TaskVisualizationHook',
+    'TrainedWeightsHook',
+    'TrainingReportHook',
+]
