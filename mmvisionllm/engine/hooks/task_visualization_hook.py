@@ -19,8 +19,8 @@ class TaskVisualizationHook(DetVisualizationHook):
     """mmdet's ``DetVisualizationHook``, same arguments, with a picture for every sample of a test.
 
     mmdet's names a picture after its image, so that of an image under several tasks, expressions or questions only the
-    last one stays. Here it is ``<test_out_dir>/<task>/<image>``, and ``<image>_2``, ``<image>_3``, ... for further samples
-    of that image and task.
+    last one stays. Here it is ``<test_out_dir>/<task>/<image>``, and ``<image>_2``, ``<image>_3``, ... for further
+    samples of that image and task.
     """
 
     def after_test_iter(
