@@ -7,7 +7,7 @@
 _base_ = ['./visionllm_tiny_coco-mini.py']
 data_root = _base_.data_root
 batch_size = 4
-max_iters = 3000
+max_iters = 1200  # 20 minutes on two cores
 
 model = dict(
     # Losses as in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
