@@ -7,7 +7,7 @@
 _base_ = ['./visionllm_tiny_coco-mini.py']
 data_root = _base_.data_root
 batch_size = 4
-max_iters = 1200  # 20 minutes on two cores
+max_iters = 1200  # half an hour on one core
 
 model = dict(
     # Losses as in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
@@ -101,7 +101,16 @@ val_datasets = [
                 categories=_base_.categories,
                 num_points=24),
         ]),
-    dict(grounding, test_mode=True),
+    dict(
+        grounding,
+        test_mode=True,
+        pipeline=[
+            load,
+            resize,
+            dict(type='LoadAnnotations', with_bbox=True),  # in the photo's own pixels, for pictures
+            dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
+            dict(type='AttachInstruction', task='grounding'),
+        ]),
     dict(
         captioning,
         ann_file='annotations/captions_val2017.json',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import cv2
 import mmcv
 import numpy as np
@@ -19,9 +21,8 @@ class VisionLLMVisualizer(DetLocalVisualizer):
     """mmdet's visualizer, which also writes what was asked and what was answered below the image.
 
     That is the expression of grounding, the question, and the caption or answer; other instructions show in the labels of
-    the objects.
+    the objects. Annotations are drawn of what was asked for, by the instruction's names for it.
     """
-
 
     def add_datasample(
         self,
@@ -52,6 +53,8 @@ class VisionLLMVisualizer(DetLocalVisualizer):
         """
         if isinstance(self.dataset_meta, (list, tuple)):  # of several data sets; labels come with the predictions
             self.dataset_meta = dict(self.dataset_meta[0])
+        if data_sample is not None and draw_gt:
+            data_sample = with_asked_annotations(data_sample)
         lines = words_of(data_sample) if data_sample is not None and draw_pred else []
         if not lines:
             super().add_datasample(
@@ -74,6 +77,22 @@ class VisionLLMVisualizer(DetLocalVisualizer):
             mmcv.imwrite(drawn[..., ::-1], out_file)
         else:
             self.add_image(name, drawn, step)
+
+
+def with_asked_annotations(data_sample: DetDataSample) -> DetDataSample:
+    """The sample with those of its ``gt_instances`` that its instruction asks for, and ``label_names`` for them.
+
+    In grounding, labels count what an expression may mean, and are no data set's.
+    """
+    asked = data_sample.get('instruction')
+    if not getattr(asked, 'categories', ()) or 'gt_instances' not in data_sample:
+        return data_sample
+    names = dict(zip(asked.label_ids, asked.categories))
+    labels = data_sample.gt_instances.labels.tolist()
+    drawn = copy.copy(data_sample)  # what is handed on to metrics stays as it is
+    drawn.gt_instances = data_sample.gt_instances[[label in names for label in labels]]
+    drawn.gt_instances.label_names = [names[label] for label in labels if label in names]
+    return drawn
 
 
 def words_of(data_sample: DetDataSample) -> list[tuple[str, tuple[int, int, int]]]:

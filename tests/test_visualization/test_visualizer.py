@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 import mmvisionllm  # noqa: F401  registers the visualizer
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmvisionllm.instructions.instruction import Instruction
 from mmvisionllm.visualization.visualizer import wrap, write_below
 
 META = dict(classes=('star', 'heart'), palette=[(220, 20, 60), (0, 80, 100)])
@@ -117,6 +118,20 @@ def test_annotations_beside_predictions():
     sample.set_field('a star', 'pred_text')
     made = draw(sample, draw_gt=True)
     assert made.shape[0] > 60 and made.shape[1] == 400
+
+
+def test_annotations_of_what_was_asked_for():
+    both = InstanceData(bboxes=torch.tensor([[10.0, 10, 60, 50], [90, 20, 150, 40]]), labels=torch.tensor([0, 1]))
+    asks = Instruction.from_text('Find <expression> in <image>', ['the big one'], task='grounding')
+    sample = DetDataSample(gt_instances=both)
+    sample.instruction = asks
+    made = draw(sample, draw_gt=True, draw_pred=False)
+    assert len(both) == len(sample.gt_instances) == 2 and 'label_names' not in sample.gt_instances
+    alone = both[:1]
+    alone.label_names = ['the big one']
+    expected = draw(DetDataSample(gt_instances=alone), kind='DetLocalVisualizer', draw_gt=True, draw_pred=False)
+    np.testing.assert_array_equal(made, expected)
+    assert (made != picture()).any()
 
 
 def test_meta_of_several_data_sets_is_the_first_ones():
