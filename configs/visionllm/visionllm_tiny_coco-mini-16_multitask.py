@@ -16,7 +16,7 @@ train_datasets = [
     for dataset in _base_.train_dataloader.dataset.dataset.datasets
 ]
 train_dataloader = dict(
-    # Polygons teach boxes, too, and take longest to learn; captions are known after 750 iterations.
+    # Polygons teach boxes, too, and take longest to learn; expressions are few.
     sampler=dict(weights=[1.5, 2.5, 0.5, 1.5]),
     dataset=dict(dataset=dict(datasets=train_datasets)))
 
