@@ -43,7 +43,7 @@ class VisionLLMVisualizer(DetLocalVisualizer):
             name: Name of the picture.
             image: (H, W, 3), red, green, blue.
             data_sample: With ``pred_instances``, or ``pred_text``, and ``instruction``.
-            draw_gt: Also draw annotations, to the left.
+            draw_gt: Also draw annotations, to the left, where there are any.
             draw_pred: Draw predictions.
             show: Show it in a window.
             wait_time: Seconds to show it for, 0 until a key is pressed.
@@ -53,7 +53,8 @@ class VisionLLMVisualizer(DetLocalVisualizer):
         """
         if isinstance(self.dataset_meta, (list, tuple)):  # of several data sets; labels come with the predictions
             self.dataset_meta = dict(self.dataset_meta[0])
-        if data_sample is not None and draw_gt:
+        draw_gt = draw_gt and data_sample is not None and 'labels' in data_sample.get('gt_instances', ())
+        if draw_gt:
             data_sample = with_asked_annotations(data_sample)
         lines = words_of(data_sample) if data_sample is not None and draw_pred else []
         if not lines:
@@ -85,7 +86,7 @@ def with_asked_annotations(data_sample: DetDataSample) -> DetDataSample:
     In grounding, labels count what an expression may mean, and are no data set's.
     """
     asked = data_sample.get('instruction')
-    if not getattr(asked, 'categories', ()) or 'gt_instances' not in data_sample:
+    if not getattr(asked, 'categories', ()):
         return data_sample
     names = dict(zip(asked.label_ids, asked.categories))
     labels = data_sample.gt_instances.labels.tolist()

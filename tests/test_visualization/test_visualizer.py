@@ -120,6 +120,12 @@ def test_annotations_beside_predictions():
     assert made.shape[0] > 60 and made.shape[1] == 400
 
 
+def test_a_sample_without_annotations_has_one_half():
+    sample = objects(gt_instances=InstanceData())  # as of a test pipeline that loads none
+    sample.instruction = Instruction.from_text('Find <class> in <image>', ['star', 'heart'])
+    np.testing.assert_array_equal(draw(sample, draw_gt=True), draw(objects()))
+
+
 def test_annotations_of_what_was_asked_for():
     both = InstanceData(bboxes=torch.tensor([[10.0, 10, 60, 50], [90, 20, 150, 40]]), labels=torch.tensor([0, 1]))
     asks = Instruction.from_text('Find <expression> in <image>', ['the big one'], task='grounding')
