@@ -2,7 +2,7 @@
 #   mim train mmvisionllm visionllm_tiny_coco-mini-16_multitask.py
 _base_ = ['./visionllm_tiny_coco-mini_multitask.py']
 num_images = 16
-max_iters = 3000
+max_iters = 3000  # mask AP50 0.61; 0.49 after 2,000 with weights of [1, 2, 0.5, 2]
 train_files = dict(
     CheckedCocoDataset='annotations/instances_train2017.json',
     RefExpDataset='annotations/refexp_val2017.json',

@@ -134,6 +134,11 @@ class Instruction:
                     f'{len(self.categories)} categories but {len(self.label_ids)} label ids'
                 )
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The instruction's own name for each of the dataset's labels that it asks for."""
+        return dict(zip(self.label_ids, self.categories))
+
     @classmethod
     def from_text(
         cls,

@@ -88,7 +88,7 @@ def with_asked_annotations(data_sample: DetDataSample) -> DetDataSample:
     asked = data_sample.get('instruction')
     if not getattr(asked, 'categories', ()):
         return data_sample
-    names = dict(zip(asked.label_ids, asked.categories))
+    names = asked.names
     labels = data_sample.gt_instances.labels.tolist()
     drawn = copy.copy(data_sample)  # what is handed on to metrics stays as it is
     drawn.gt_instances = data_sample.gt_instances[[label in names for label in labels]]

@@ -236,3 +236,8 @@ def test_instructions_are_values():
     made = detect(categories=['cat'])
     assert len({made, detect(categories=['cat'])}) == 1
     assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_names_by_the_datasets_labels():
+    asks = Instruction.from_text('Find <class> in <image>', ['dog', 'cat'], label_ids=[16, 15])
+    assert asks.names == {16: 'dog', 15: 'cat'}

@@ -21,19 +21,21 @@ before = resident()
 for step in range(12):
     blocks = [torch.ones(size, 2**18) for size in (3, 11, 9, 8)]  # 31 MiB, held at once as activations are
     del blocks
-print(resident() - before)
+    if step in (0, 11):
+        print((resident() - before) / 1024)
 """
 
 
-def kept(keep: bool) -> float:
-    """MiB that a process holds after steps of 31 MiB each."""
+def kept(keep: bool) -> list[float]:
+    """MiB that a process holds after the first and the twelfth step of 31 MiB each."""
     done = subprocess.run([sys.executable, '-c', STEPS, str(int(keep))], capture_output=True, text=True)
     if 'no glibc' in done.stderr:
         pytest.skip('not a glibc')
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1]) / 1024
+    return [float(line) for line in done.stdout.split()[-2:]]
 
 
 def test_a_step_takes_what_the_last_one_freed():
-    """Held, and not taken anew in each of the 12."""
-    assert 31 <= kept(keep=True) < 2 * 31
+    first, last = kept(keep=True)
+    assert first > 0.9 * 31 and last < 2 * 31  # held, and not taken anew in each of the twelve
+    assert kept(keep=False)[0] < 31 / 2  # later ones may be held: glibc learns from what is freed

@@ -200,7 +200,7 @@ class VisionLLM(BaseDetector):
             asked = [instructions[i] for i in sets]
             results = self.bbox_head.predict(tokens.select(sets), asked, metas, rescale=rescale)
             for i, result in zip(sets, results):
-                names = dict(zip(instructions[i].label_ids, instructions[i].categories))
+                names = instructions[i].names
                 result.label_names = [names[label] for label in result.labels.tolist()]
                 batch_data_samples[i].pred_instances = result
         if texts:
