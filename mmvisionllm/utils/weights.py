@@ -60,11 +60,33 @@ def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor
         pickle.UnpicklingError: if it holds foreign objects.
         ValueError: if it holds no weights.
     """
+    return _weights_in(_read(checkpoint, map_location), checkpoint)
+
+
+def read_weights_and_classes(
+    checkpoint: str, map_location: str = 'cpu'
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """As :func:`read_weights`, with the names of the classes that mmengine noted in training; none if it did not."""
+    loaded = _read(checkpoint, map_location)
+    weights = _weights_in(loaded, checkpoint)
+    meta = loaded.get('meta')
+    data = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    # mmdet 2 had them in the meta itself, and both in capitals.
+    for place in (data, meta):
+        for key in ('classes', 'CLASSES'):
+            if isinstance(place, Mapping) and place.get(key):
+                return weights, tuple(place[key])
+    return weights, ()
+
+
+def _read(checkpoint: str, map_location: str) -> object:
     if checkpoint.startswith(('http://', 'https://')):
-        loaded = _load(download(checkpoint), map_location)
-    else:
-        with get_local_path(os.path.expanduser(checkpoint)) as path:
-            loaded = _load(path, map_location)
+        return _load(download(checkpoint), map_location)
+    with get_local_path(os.path.expanduser(checkpoint)) as path:
+        return _load(path, map_location)
+
+
+def _weights_in(loaded: object, checkpoint: str) -> dict[str, Tensor]:
     state = loaded if isinstance(loaded, Mapping) else {}
     for key in ('state_dict', 'model', 'module'):
         if isinstance(state.get(key), Mapping):

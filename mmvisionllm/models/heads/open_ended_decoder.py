@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
 from mmvisionllm.utils.checkpoint import require_checkpoints
@@ -24,8 +24,9 @@ from .format_queries import FormatQueries
 from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
 from .rehearsal import WordRehearsal
-from .set_criterion import expected_bins
+from .set_criterion import expected_bins, hull
 from .set_reading import read_set
+from .set_targets import Match, match_predictions, set_targets
 from .step_budget import images_within
 from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector
@@ -68,6 +69,8 @@ class OpenEndedDecoder(BaseModule):
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
+        train_cfg: With an ``assigner`` of mmdet, objects are matched to the decoder's own predictions, of all M tokens, as
+            in the paper. Without, those of the tokenizer's matches are decoded alone.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
@@ -96,6 +99,7 @@ class OpenEndedDecoder(BaseModule):
         fade_background: bool = False,
         generation: OptConfigType = None,
         format_parser: OptConfigType = None,
+        train_cfg: OptConfigType = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -125,6 +129,7 @@ class OpenEndedDecoder(BaseModule):
         self.loss_weight = loss_weight
         self.align_weight = align_weight
         self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
+        self.assigner = TASK_UTILS.build(train_cfg['assigner']) if train_cfg else None
         self.decode_mode = decode_mode
         self.location_prior = location_prior
         self.detach_location = detach_location
@@ -190,7 +195,7 @@ class OpenEndedDecoder(BaseModule):
 
     def decode(
         self,
-        image: Tensor,
+        image: Tensor | None,
         objects: Tensor,
         locations: Tensor,
         instructions: Sequence[Instruction],
@@ -201,7 +206,7 @@ class OpenEndedDecoder(BaseModule):
         """Run the language model on tokens that are already in its space.
 
         Args:
-            image: (B, M, D) image tokens of the prefix.
+            image: (B, M, D) image tokens of the prefix; None leaves the one token ``<image>`` itself.
             objects: (B, P, D) tokens to answer for.
             locations: (B, P, 2) their locations, normalised.
             instructions: B instructions that ask for sets of objects, see :class:`FormatQueries`.
@@ -218,14 +223,14 @@ class OpenEndedDecoder(BaseModule):
         )
         if classes_only:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
-        model, size = self.language_model, queries.size(2)
+        model, num_points = self.language_model, queries.size(2) // 2
         prefix = embed_prefix(model, instructions, image)
         passes = decode_objects(model, prefix, objects, queries, self.tokens_per_pass)
         places = self.vocabulary.location_slice
         answers = (
             (
                 score_classes(self, hidden[:, :, 0], contexts, instructions),
-                model.added_logits(hidden[:, :, 1:], places).unflatten(2, (size // 2, 2)),
+                model.added_logits(hidden[:, :, 1:], places).unflatten(2, (num_points, 2)),
             )
             for contexts, hidden in passes
         )
@@ -267,13 +272,46 @@ class OpenEndedDecoder(BaseModule):
         matches = [(index[index < number], gt_index[index < number]) for index, gt_index in layer_matches[-1]]
         counts = [len(index) for index, _ in matches]
         images = images_within(self.tokens_per_step, self, instructions, counts, number)
-        asked = ([part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas))
-        losses = self.criterion(self, tokens.select(images), *asked)
+        asked, objects, matches, metas = (
+            [part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas)
+        )
+        losses = self._set_loss(tokens.select(images), asked, objects, matches, metas)
         losses = {key: value * self.loss_weight for key, value in losses.items()}
         if self.align_weight:
             losses['loss_align'] = self.align_weight * alignment_loss(
                 self, tokens, instructions, batch_gt_instances, layer_matches
             )
+        return losses
+
+    def _set_loss(
+        self,
+        tokens: ImageTokens,
+        instructions: Sequence[Instruction],
+        batch_gt_instances: list[InstanceData],
+        matches: list[Match],
+        batch_img_metas: list[dict],
+    ) -> dict[str, Tensor]:
+        truth = instructions, batch_gt_instances, batch_img_metas
+        rehearsed = None
+        if self.assigner is not None:
+            decoded = self(tokens, instructions)
+            points = self.points(decoded)
+            boxes = hull(points, decoded.point_mask)
+            matches = match_predictions(self.assigner, decoded, boxes, *truth)
+            targets = set_targets(matches, *truth, num_objects=points.size(1))
+        else:
+            targets = set_targets(matches, *truth)
+            words = None
+            # Words are rehearsed beside boxes alone: beside polygons, each would cost as many queries as they.
+            if self.rehearsal is not None and targets.points.size(2) == 2:
+                words, word_classes = self.rehearsal(self.language_model, instructions)
+            decoded = self(tokens, instructions, targets.indices, words)
+            if words is not None:
+                decoded, rehearsed = decoded.split(targets.indices.size(1))
+        losses = self.criterion(decoded, targets.classes, targets.points, targets.present, self.detach_location)
+        if rehearsed is not None:
+            loss = self.criterion.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
+            losses['loss_rehearsal'] = loss['loss_dec_cls'] * self.rehearsal.loss_weight
         return losses
 
     def text_loss(

@@ -22,6 +22,10 @@ def decode_objects(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states of the objects' queries, some objects at a time.
 
+    An object's positions are ``[object] [<cls>] [<x1>] ...``: first its own token, where its category's name stands in
+    ``{"star":<c0>}``, then the format's queries, to each of which the token is added as well. A pretrained language model
+    looks the class up as it continues any repeated pattern; one from scratch needs the token at the query.
+
     With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and
     what stands in it before the image once for all images of the same instruction, see :class:`PrefixCache`. The
     results are the same.
@@ -31,14 +35,14 @@ def decode_objects(
         prefix: Of B images.
         objects: (B, M, D) tokens to answer for.
         queries: (B, M or 1, K, D) what each of them is asked with.
-        tokens_per_pass: Most tokens of a pass without gradients, B * (new tokens of the prefix + objects * K); a prefix
-            alone, or one object of every image, may be more. None for all in one pass.
+        tokens_per_pass: Most tokens of a pass without gradients, B * (new tokens of the prefix + objects * (1 + K)); a
+            prefix alone, or one object of every image, may be more. None for all in one pass.
 
     Yields:
         (B, C, D) hidden states of the prefix's class tokens, the same each time, and (B, n, K, D) of the queries of the
         next n objects.
     """
-    num, size = objects.size(1), queries.size(2)
+    num, size = objects.size(1), 1 + queries.size(2)
     layout, batch = prefix.layout, len(objects)
     length = layout.prefix_length
     in_passes = HAS_INTERFACE and not torch.is_grad_enabled()
@@ -51,8 +55,8 @@ def decode_objects(
 
     def own(part: slice) -> Tensor:
         asked = queries.expand(-1, num, -1, -1)[:, part].to(objects.dtype)
-        tokens = objects[:, part, None] + asked
-        return tokens.flatten(1, 2).to(prefix.embeddings.dtype)
+        token = objects[:, part, None]
+        return torch.cat([token, token + asked], 2).flatten(1, 2).to(prefix.embeddings.dtype)
 
     first, step = num, num
     if tokens_per_pass is not None and in_passes:
@@ -75,13 +79,13 @@ def decode_objects(
         cache.put(key, PrefixHead(record.head(end), known[:1, :end].clone()))
     contexts = known.gather(1, prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1)))
     if first or not num:
-        yield contexts, hidden[:, here.num_new :].unflatten(1, (first, size))
+        yield contexts, hidden[:, here.num_new :].unflatten(1, (first, size))[:, :, 1:]
     del hidden, known, sequence
     for start in range(first, num, step):
         part = slice(start, min(num, start + step))
         here = replace(here, num_objects=part.stop - start, cached=length)
         hidden = model(own(part), here, past=record)
-        yield contexts, hidden.unflatten(1, (-1, size))
+        yield contexts, hidden.unflatten(1, (-1, size))[:, :, 1:]
 
 
 def join(passes: Iterable[tuple[Tensor, ...]], num_objects: int) -> tuple[Tensor, ...]:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet.registry import MODELS
 from mmdet.utils import OptConfigType, reduce_mean
-from mmvisionllm.instructions import Instruction, Vocabulary
+from mmvisionllm.instructions import Vocabulary
 
-from ..structures import DecodedSet, ImageTokens
-
-if TYPE_CHECKING:
-    from .open_ended_decoder import OpenEndedDecoder
+from ..structures import DecodedSet
 
 
 def smoothed_targets(position: Tensor, num_bins: int, sigma: float) -> Tensor:
@@ -96,59 +89,6 @@ class SetCriterion(BaseModule):
 
     def forward(
         self,
-        decoder: OpenEndedDecoder,
-        tokens: ImageTokens,
-        instructions: Sequence[Instruction],
-        batch_gt_instances: list[InstanceData],
-        matches: list[tuple[Tensor, Tensor]],
-        batch_img_metas: list[dict],
-    ) -> dict[str, Tensor]:
-        """See :meth:`OpenEndedDecoder.loss`."""
-        device = tokens.embeddings.device
-        # Only matched tokens are answered for; images with fewer of them are padded with token 0 at weight 0.
-        most = max(1, *(len(index) for index, _ in matches))
-        indices = torch.zeros(len(matches), most, dtype=torch.long, device=device)
-        classes = torch.full_like(indices, -1)
-        numbers = [instruction.output_format.num_points for instruction in instructions]
-        points = tokens.locations.new_zeros(*indices.shape, max(numbers), 2)
-        present = torch.zeros_like(indices, dtype=torch.bool)
-        for i, (index, gt_index) in enumerate(matches):
-            n = len(index)
-            gt, instruction = batch_gt_instances[i], instructions[i]
-            height, width = batch_img_metas[i]['img_shape'][:2]
-            order = {label: c for c, label in enumerate(instruction.label_ids)}
-            indices[i, :n], present[i, :n] = index, True
-            labels = gt.labels[gt_index].tolist()
-            classes[i, :n] = torch.tensor([order.get(x, -1) for x in labels], device=device)
-            target = self._target_points(gt, numbers[i])[gt_index]
-            points[i, :n, : numbers[i]] = target / target.new_tensor([width, height])
-        # Words are rehearsed beside boxes alone: beside polygons, each would cost as many queries as they.
-        if decoder.rehearsal is None or max(numbers) > 2:
-            decoded = decoder(tokens, instructions, indices)
-            return self.set_losses(decoded, classes, points, present, decoder.detach_location)
-        words, word_classes = decoder.rehearsal(decoder.language_model, instructions)
-        decoded, rehearsed = decoder(tokens, instructions, indices, words).split(most)
-        losses = self.set_losses(decoded, classes, points, present, decoder.detach_location)
-        loss = self.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
-        losses['loss_rehearsal'] = loss['loss_dec_cls'] * decoder.rehearsal.loss_weight
-        return losses
-
-    @staticmethod
-    def _target_points(gt_instances: InstanceData, num_points: int) -> Tensor:
-        """(n, N, 2) pixels: corners of boxes, or points of polygons."""
-        if num_points == 2:
-            return gt_instances.bboxes.unflatten(-1, (2, 2))
-        points = gt_instances.get('points')
-        if points is None or points.size(1) != num_points:
-            raise ValueError(
-                f'the instruction asks for {num_points} points per object, but the ground truth has '
-                f'{"boxes alone" if points is None else points.size(1)}: load masks '
-                "(dict(type='LoadAnnotations', with_bbox=True, with_mask=True)) before AttachInstruction"
-            )
-        return points
-
-    def set_losses(
-        self,
         decoded: DecodedSet,
         classes: Tensor,
         points: Tensor,
@@ -172,7 +112,7 @@ class SetCriterion(BaseModule):
     def class_loss(
         self, decoded: DecodedSet, classes: Tensor, present: Tensor
     ) -> dict[str, Tensor]:
-        """Cross-entropy on class tokens; arguments as in :meth:`set_losses`."""
+        """Cross-entropy on class tokens; arguments as in :meth:`forward`."""
         logits = decoded.class_logits
         # Objects outside the category set are answered by the last column, <none>.
         targets = torch.where(classes >= 0, classes, logits.size(-1) - 1)

@@ -28,7 +28,7 @@ def images_within(
         return list(range(len(instructions)))
     encode, spent = decoder.language_model.tokenizer.encode, 0
     for i, (instruction, count) in enumerate(zip(instructions, counts)):
-        size = len(instruction.output_format.queries)
+        size = 1 + len(instruction.output_format.queries)
         spent += tokens + len(encode(instruction.text)) + count * size
         if i and spent > budget:
             return list(range(i))

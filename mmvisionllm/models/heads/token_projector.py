@@ -59,6 +59,24 @@ class TokenProjector(nn.Module):
         nn.init.zeros_(self.location.bias)
         self.norm = nn.LayerNorm(out_dims)
 
+    @torch.no_grad()
+    def start_from_classes(self, weight: Tensor, bias: Tensor, names: Tensor) -> None:
+        """Let tokens begin as the names of what they show, by a detector's class branch.
+
+        The linear layer becomes the sum of the classes' names, weighted by what each of their logits is above their mean.
+
+        Args:
+            weight: (C, in_dims) of the class branch on e_i.
+            bias: (C,).
+            names: (C, out_dims) the language model's embeddings of the classes' names.
+        """
+        weight, bias, names = (t.detach().float().to(self.linear.weight.device) for t in (weight, bias, names))
+        start, shift = (names.T @ (part - part.mean(0)) for part in (weight, bias))
+        # As large as it was: steps of the optimizer are.
+        scale = self.linear.weight.norm() / start.norm()
+        self.linear.weight.copy_(start * scale)
+        self.linear.bias.copy_(shift * scale)
+
     def forward(
         self,
         embeddings: Tensor,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mmvisionllm.instructions import Vocabulary
+
+LOGIT_STD = 0.4
+"""Of the added tokens' first logits: a cross-entropy then begins 0.08 above that of a uniform guess."""
 
 
 def sine_table(num_bins: int, dims: int) -> Tensor:
@@ -31,20 +35,25 @@ def sine_table(num_bins: int, dims: int) -> Tensor:
 class AddedEmbedding(nn.Module):
     """Trainable rows for the added tokens.
 
+    The rows that hidden states are scored against are so short that the first logits differ by :data:`LOGIT_STD`,
+    whatever the norm of a language model's hidden states: the first losses are nearly those of a uniform guess.
+
     Args:
         vocabulary: The added tokens.
         dims: Hidden size of the language model.
         std: Standard deviation of its word embeddings, the scale at which ours enter.
+        hidden_norm: Norm of its last hidden states.
 
     Attributes:
         input: (V, dims) embeddings as inputs.
         output: (V, dims) rows that hidden states are scored against.
     """
 
-    def __init__(self, vocabulary: Vocabulary, dims: int, std: float) -> None:
+    def __init__(self, vocabulary: Vocabulary, dims: int, std: float, hidden_norm: float) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.std = std
+        self.output_std = LOGIT_STD / hidden_norm
         self.input = nn.Parameter(torch.empty(len(vocabulary), dims))
         self.output = nn.Parameter(torch.empty(len(vocabulary), dims))
         self.reset_parameters()
@@ -55,5 +64,21 @@ class AddedEmbedding(nn.Module):
         if not self.input.is_meta:
             sines = sine_table(self.vocabulary.num_bins, self.input.size(1))
             self.input[self.vocabulary.location_slice] = sines * self.std
-        # Input and output start out equal: what attention copies from the instruction scores for its own token.
-        self.output.copy_(self.input)
+        # Input and output start out alike: what attention copies from the instruction scores for its own token.
+        self.output.copy_(self.input * (self.output_std / self.std))
+
+    @torch.no_grad()
+    def start_from(self, tokens: Sequence[str], inputs: Tensor, outputs: Tensor) -> None:
+        """Let some tokens begin as words of the language model.
+
+        Args:
+            tokens: n of the added tokens.
+            inputs: (n, dims) embeddings of their words.
+            outputs: (n, dims) rows of their words in the output layer; what they have in common is left out.
+        """
+        rows = [self.vocabulary.index(token) for token in tokens]
+        self.input[rows] = inputs.to(self.input)
+        outputs = outputs.to(self.output)
+        if len(rows) > 1:
+            outputs = outputs - outputs.mean(0)
+        self.output[rows] = outputs * (self.output_std / outputs.std())

@@ -14,6 +14,7 @@ from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
 
 from .added_embedding import AddedEmbedding
+from .added_start import hidden_norm, start_added_tokens
 from .building import (
     add_lora,
     build_random,
@@ -126,6 +127,11 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         # Weights that training changes are in the checkpoint: it can be loaded whatever they were at first.
         elsewhere = self.frozen and pretrained is not None
         self.fingerprint = fingerprint(self.lm, self.tokenizer.base_size) if elsewhere else None
+        norm = hidden_norm(self.lm, self.tokenizer)
+        words = self.lm.get_input_embeddings().weight
+        std = 0.02 if words.is_meta else float(words.detach().float().std())
+        self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std, norm)
+        start_added_tokens(self.added, self.lm, self.tokenizer)
         self.lm = add_lora(self.lm, adapters, self.frozen)
         if elsewhere:
             self.leave_out_all_but({n for n, p in self.named_parameters() if p.requires_grad})
@@ -136,9 +142,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
                 gradient_checkpointing_kwargs=dict(use_reentrant=False)
             )
         watch_attention(self.lm)
-        words = self.lm.get_input_embeddings().weight
-        std = 0.02 if words.is_meta else float(words.detach().float().std())
-        self.added = AddedEmbedding(self.tokenizer.vocabulary, self.hidden_size, std)
 
     def init_weights(self) -> None:
         """Weights are complete when the model is built; quantized ones are none that mmengine could look at."""

@@ -12,17 +12,20 @@ Deformable DETR                       VisionLLM
 ``reference_points_fc.*``             ``neck.reference_points_fc.*``
 ``query_embedding.weight``            ``neck.query_embedding.weight``: the first M of its (300) queries
 ``bbox_head.reg_branches.*``          ``neck.bbox_head.reg_branches.*``
-``bbox_head.cls_branches.*``          ``neck.bbox_head.cls_branches.*``: one output, the mean over the classes
+``bbox_head.cls_branches.*``          ``neck.bbox_head.cls_branches.*``: one output, the mean over the classes;
+                                      ``bbox_head.projector.linear``: of the last layer, their differences from the mean
 ====================================  ===============================================================================
 
 The queries of Deformable DETR have no order, so the first M are as good as any other M. The mean over the classes is
-the linear layer whose logit is the mean class logit: class-agnostic, and low where all classes are. The language path
-(``neck.text_encoder``, ``neck.fusions``) and the decoder (``bbox_head``) have no counterpart and keep their own
-weights.
+the linear layer whose logit is the mean class logit: class-agnostic, and low where all classes are. What the classes
+differ in tells what an object is: by it, the projector begins with tokens that read as the names of the detector's classes
+(:meth:`TokenProjector.start_from_classes`), which the checkpoint knows (``meta``). The language path (``neck.text_encoder``,
+``neck.fusions``) and the rest of the decoder (``bbox_head``) have no counterpart and keep their own weights.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -31,7 +34,7 @@ from mmengine.model import update_init_info
 from torch import Tensor, nn
 
 from mmdet.registry import WEIGHT_INITIALIZERS
-from mmvisionllm.utils.weights import read_weights
+from mmvisionllm.utils.weights import read_weights_and_classes
 
 from .language_guided_tokenizer import LanguageGuidedTokenizer
 
@@ -115,8 +118,8 @@ class DeformableDETRWeights:
         model = dict(init_cfg=dict(type='DeformableDETRWeights', checkpoint='deformable-detr_r50.pth'))
 
     mmengine runs a module's own ``init_cfg`` before its children's initialisation, unless its type is ``Pretrained``.
-    So that the checkpoint comes last all the same, the neck is initialised here, first, and the backbone, which the
-    checkpoint covers completely, not at all; both are marked as done. The decoder follows as always.
+    So that the checkpoint comes last all the same, neck and decoder are initialised here, first, and the backbone, which
+    the checkpoint covers completely, not at all; all are marked as done.
 
     Args:
         checkpoint: See :func:`~mmvisionllm.utils.weights.read_weights`.
@@ -141,7 +144,7 @@ class DeformableDETRWeights:
                 f'model.init_cfg), got {type(module).__name__}'
             )
         print_log(f'load Deformable DETR from: {self.checkpoint}', logger='current')
-        state = read_weights(self.checkpoint, self.map_location)
+        state, classes = read_weights_and_classes(self.checkpoint, self.map_location)
         try:
             converted = convert_deformable_detr(state, module.neck.num_queries)
             self._check(module, converted)
@@ -149,11 +152,30 @@ class DeformableDETRWeights:
             raise ValueError(f'{self.checkpoint}: {error}') from error
         module.neck.init_weights()
         module.load_state_dict(converted, strict=False)
-        module.backbone.is_init = module.neck.is_init = True
+        module.bbox_head.init_weights()  # names are embedded by the pretrained language model
+        module.backbone.is_init = module.neck.is_init = module.bbox_head.is_init = True
+        self._name_tokens(module.bbox_head, state, classes, module.neck.decoder.num_layers - 1)
         if hasattr(module, '_params_init_info'):
             loaded = f'DeformableDETRWeights: load from {self.checkpoint}'
             for part in (module.backbone, module.neck):
                 update_init_info(part, init_info=loaded)
+
+    def _name_tokens(
+        self, decoder: nn.Module, state: Mapping[str, Tensor], classes: tuple[str, ...], layer: int
+    ) -> None:
+        state = {name.removeprefix('module.'): weight for name, weight in state.items()}
+        branch = f'bbox_head.cls_branches.{layer}'
+        weight, bias = state[f'{branch}.weight'], state[f'{branch}.bias']
+        if len(classes) != len(weight):
+            print_log(
+                f'{self.checkpoint} does not name its {len(weight)} classes (meta.dataset_meta.classes): image tokens '
+                'begin without the names of what they show',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        names = decoder.language_model.name_embeddings(classes)
+        decoder.projector.start_from_classes(weight, bias, names)
 
     @staticmethod
     def _check(module: nn.Module, converted: Mapping[str, Tensor]) -> None:

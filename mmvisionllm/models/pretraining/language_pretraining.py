@@ -72,12 +72,16 @@ class LanguagePretraining(BaseModel):
         objects, shown, locations, classes, corners, present = self._objects(sample)
         instructions = [s.instruction for s in sample]
         with_points = self.with_points and bool(self.can_look_up)
+        # From easy to hard: objects stand in the prefix, and <none> is an answer, once names are looked up.
+        image = objects if self.can_look_up else None
+        if not self.can_look_up:
+            present = present & (classes >= 0)
         decoded = self.bbox_head.decode(
-            objects, objects, locations, instructions, classes_only=not with_points
+            image, objects, locations, instructions, classes_only=not with_points
         )
         criterion = self.bbox_head.criterion
         if with_points:
-            losses = criterion.set_losses(decoded, classes, corners.unflatten(-1, (2, 2)), present)
+            losses = criterion(decoded, classes, corners.unflatten(-1, (2, 2)), present)
         else:
             losses = criterion.class_loss(decoded, classes, present)
         if self.can_look_up:
@@ -132,6 +136,8 @@ class LanguagePretraining(BaseModel):
         jitter = torch.randn_like(boxes) * self.location_jitter
         locations, extents = centre + jitter[..., :2] * extent, extent * jitter[..., 2:].exp()
         noise = torch.randn_like(tokens) * model.added.std * self.noise
+        if not self.can_look_up:
+            noise = noise * (self.accuracy / self.lookup_accuracy)
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
         place, words = self.bbox_head.projector.place, tokens + noise
         objects = shown = place(words, locations, extents)

@@ -6,12 +6,8 @@ from mmengine.structures import InstanceData
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
-from mmvisionllm.models.heads.set_criterion import (
-    SetCriterion,
-    expected_bins,
-    hull,
-    smoothed_targets,
-)
+from mmvisionllm.models.heads.set_criterion import expected_bins, hull, smoothed_targets
+from mmvisionllm.models.heads.set_targets import target_points
 from mmvisionllm.models.structures import DecodedSet
 
 VOCABULARY = Vocabulary(33)
@@ -74,7 +70,7 @@ def test_smoothed_targets_keep_the_fraction():
 
 def test_right_answers_cost_nothing():
     criterion = build(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
-    losses = criterion.set_losses(perfect(CLASSES, CORNERS, LOCATIONS), CLASSES, CORNERS, PRESENT)
+    losses = criterion(perfect(CLASSES, CORNERS, LOCATIONS), CLASSES, CORNERS, PRESENT)
     assert set(losses) == {'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou'}
     assert all(value.abs() < 1e-4 for value in losses.values())
 
@@ -83,7 +79,7 @@ def test_knowing_nothing_costs_the_logarithm_of_the_choices():
     decoded = DecodedSet(
         torch.zeros(2, 2, 4), torch.zeros(2, 2, 2, 2, 33), LOCATIONS, every_point(2)
     )
-    losses = build().set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    losses = build()(decoded, CLASSES, CORNERS, PRESENT)
     torch.testing.assert_close(losses['loss_dec_cls'], torch.tensor(4.0).log())
     torch.testing.assert_close(losses['loss_dec_loc'], torch.tensor(33.0).log())
 
@@ -93,9 +89,9 @@ def test_weights_are_factors():
     decoded = DecodedSet(
         torch.randn(2, 2, 4), torch.randn(2, 2, 2, 2, 33), LOCATIONS, every_point(2)
     )
-    plain = build().set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    plain = build()(decoded, CLASSES, CORNERS, PRESENT)
     heavy = build(class_weight=2.0, location_weight=0.5)
-    heavy = heavy.set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    heavy = heavy(decoded, CLASSES, CORNERS, PRESENT)
     torch.testing.assert_close(heavy['loss_dec_cls'], 2 * plain['loss_dec_cls'])
     torch.testing.assert_close(heavy['loss_dec_loc'], plain['loss_dec_loc'] / 2)
 
@@ -107,10 +103,10 @@ def test_wrong_answers_for_padding_cost_nothing(sigma):
     )
     decoded = perfect(CLASSES, CORNERS, LOCATIONS)
     present = torch.tensor([[True, False], [True, True]])
-    before = criterion.set_losses(decoded, CLASSES, CORNERS, present)
+    before = criterion(decoded, CLASSES, CORNERS, present)
     decoded.class_logits[0, 1] = torch.tensor([99.0, 0, 0, 0])
     decoded.point_logits[0, 1] = torch.randn(2, 2, 33)
-    after = criterion.set_losses(decoded, CLASSES, CORNERS, present)
+    after = criterion(decoded, CLASSES, CORNERS, present)
     assert before == after
 
 
@@ -118,10 +114,10 @@ def test_objects_not_asked_for_have_a_class_and_no_box():
     criterion = build(loss_bbox=dict(type='L1Loss'))
     decoded = perfect(CLASSES, CORNERS, LOCATIONS)
     decoded.point_logits[1, 1] = torch.randn(2, 2, 33)  # the object of class -1
-    losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    losses = criterion(decoded, CLASSES, CORNERS, PRESENT)
     assert losses['loss_dec_loc'] < 1e-4 and losses['loss_dec_bbox'] < 1e-4
     decoded.class_logits[1, 1] = torch.tensor([50.0, 0, 0, 0])  # a class instead of <none>
-    losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    losses = criterion(decoded, CLASSES, CORNERS, PRESENT)
     torch.testing.assert_close(losses['loss_dec_cls'], torch.tensor(50.0 / 4))
 
 
@@ -132,7 +128,7 @@ def test_targets_beyond_the_bins_are_clipped():
         torch.zeros(1, 1, 4), torch.zeros(1, 1, 2, 2, 33), location, every_point(2, 1)
     )
     decoded.point_logits[0, 0, 0, :, 0] = decoded.point_logits[0, 0, 1, :, 32] = 50.0
-    losses = build().set_losses(decoded, classes, corners, classes == 0)
+    losses = build()(decoded, classes, corners, classes == 0)
     assert losses['loss_dec_loc'] < 1e-4
 
 
@@ -142,7 +138,7 @@ def test_box_losses_move_the_location_only_if_they_may(detach):
     locations = LOCATIONS.clone().requires_grad_()
     logits = torch.randn(2, 2, 2, 2, 33, requires_grad=True)
     decoded = DecodedSet(torch.zeros(2, 2, 4), logits, locations, every_point(2))
-    losses = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT, detach_location=detach)
+    losses = criterion(decoded, CLASSES, CORNERS, PRESENT, detach_location=detach)
     sum(losses.values()).backward()
     assert (locations.grad is None) is detach
     assert logits.grad.abs().sum() > 0
@@ -157,9 +153,9 @@ def test_mixed_precision_does_not_round_the_expected_box():
     decoded = DecodedSet(
         torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS, every_point(2)
     )
-    exact = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
+    exact = criterion(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
     with torch.autocast('cpu', torch.bfloat16):
-        mixed = criterion.set_losses(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
+        mixed = criterion(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
     torch.testing.assert_close(mixed, exact, rtol=0, atol=1e-5)
 
 
@@ -201,14 +197,14 @@ def test_gradient_of_a_hull_is_finite_and_stays_with_its_own_points():
 
 def test_right_polygons_cost_nothing():
     criterion = build(**ALL_LOSSES)
-    losses = criterion.set_losses(perfect(CLASSES, OCTAGONS, LOCATIONS), CLASSES, OCTAGONS, PRESENT)
+    losses = criterion(perfect(CLASSES, OCTAGONS, LOCATIONS), CLASSES, OCTAGONS, PRESENT)
     assert all(value.abs() < 1e-4 for value in losses.values())
 
 
 def test_boxes_cost_the_sum_over_their_four_coordinates():
     """As everywhere in mmdet, so that weights mean what they mean there."""
     decoded = answers(2)
-    losses = build(**ALL_LOSSES).set_losses(decoded, CLASSES, CORNERS, PRESENT)
+    losses = build(**ALL_LOSSES)(decoded, CLASSES, CORNERS, PRESENT)
     expected = VOCABULARY.codec.decode(expected_bins(decoded.point_logits)) + LOCATIONS[:, :, None]
     asked = CLASSES >= 0
     boxes, targets = (x[asked].flatten(1) for x in (expected, CORNERS))
@@ -222,16 +218,16 @@ def test_an_object_of_more_points_weighs_no_more(sigma):
     """Each point twice makes the same losses."""
     criterion, decoded = build(location_sigma=sigma, **ALL_LOSSES), answers(4)
     polygons = OCTAGONS[:, :, ::2]
-    once = criterion.set_losses(decoded, CLASSES, polygons, PRESENT)
+    once = criterion(decoded, CLASSES, polygons, PRESENT)
     doubled = decoded.point_logits.repeat_interleave(2, 2)
     decoded = DecodedSet(decoded.class_logits, doubled, LOCATIONS, every_point(8))
-    twice = criterion.set_losses(decoded, CLASSES, polygons.repeat_interleave(2, 2), PRESENT)
+    twice = criterion(decoded, CLASSES, polygons.repeat_interleave(2, 2), PRESENT)
     torch.testing.assert_close(twice, once)
 
 
 def test_losses_of_a_polygon_are_means_over_its_points():
     decoded = answers(8)
-    losses = build(**ALL_LOSSES).set_losses(decoded, CLASSES, OCTAGONS, PRESENT)
+    losses = build(**ALL_LOSSES)(decoded, CLASSES, OCTAGONS, PRESENT)
     logits, asked = decoded.point_logits, CLASSES >= 0
     bins = VOCABULARY.codec.encode(OCTAGONS - LOCATIONS[:, :, None]).long()
     entropy = -logits.log_softmax(-1).gather(-1, bins[..., None])[..., 0]
@@ -248,13 +244,13 @@ def test_points_beyond_an_images_own_do_not_count():
     points = OCTAGONS.clone()
     decoded = answers(8, mask)
     decoded.point_logits.requires_grad_()
-    before = criterion.set_losses(decoded, CLASSES, points, PRESENT)
+    before = criterion(decoded, CLASSES, points, PRESENT)
     (grad,) = torch.autograd.grad(sum(before.values()), decoded.point_logits)
     assert torch.isfinite(grad).all() and not grad[0, :, 2:].any() and grad[0, :, :2].any()
     points[0, :, 2:] = 99.0
     with torch.no_grad():
         decoded.point_logits[0, :, 2:] *= 50
-    torch.testing.assert_close(criterion.set_losses(decoded, CLASSES, points, PRESENT), before)
+    torch.testing.assert_close(criterion(decoded, CLASSES, points, PRESENT), before)
 
 
 def test_a_mixed_batch_is_the_mean_over_the_objects_of_its_images():
@@ -263,7 +259,7 @@ def test_a_mixed_batch_is_the_mean_over_the_objects_of_its_images():
     points = OCTAGONS.clone()
     points[0, :, :2], points[0, :, 2:] = CORNERS[0], 0.0
     decoded = answers(8, mask)
-    together = criterion.set_losses(decoded, CLASSES, points, PRESENT)
+    together = criterion(decoded, CLASSES, points, PRESENT)
     alone = []
     for i, number in enumerate((2, 8)):
         one = DecodedSet(
@@ -273,7 +269,7 @@ def test_a_mixed_batch_is_the_mean_over_the_objects_of_its_images():
             every_point(number, 1),
         )
         own = (CLASSES[i : i + 1], points[i : i + 1, :, :number], PRESENT[i : i + 1])
-        alone.append(criterion.set_losses(one, *own))
+        alone.append(criterion(one, *own))
     box, polygon = alone
     # Three objects have a place, two of the first image and one of the second; all four have a class.
     for key in ('loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou'):
@@ -287,11 +283,11 @@ def test_a_mixed_batch_is_the_mean_over_the_objects_of_its_images():
 )
 def test_ground_truth_without_the_points_that_are_asked_for(points, found):
     objects = InstanceData(bboxes=torch.rand(1, 4), labels=torch.zeros(1, dtype=torch.long))
-    assert SetCriterion._target_points(objects, 2).shape == (1, 2, 2)
+    assert target_points(objects, 2).shape == (1, 2, 2)
     if points is not None:
         objects.points = points
     message = (
         f'asks for 8 points per object, but the ground truth has {found}: load masks .*with_mask'
     )
     with pytest.raises(ValueError, match=message):
-        SetCriterion._target_points(objects, 8)
+        target_points(objects, 8)

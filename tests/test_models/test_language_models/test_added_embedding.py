@@ -24,7 +24,7 @@ def test_unit_mean_square():
 def test_rows_enter_at_the_scale_of_words():
     torch.manual_seed(0)
     vocabulary = Vocabulary(257)
-    added = AddedEmbedding(vocabulary, 64, std=0.02)
+    added = AddedEmbedding(vocabulary, 64, std=0.02, hidden_norm=50.0)
     assert added.input.shape == added.output.shape == (len(vocabulary), 64)
     for rows in (vocabulary.location_slice, vocabulary.class_slice):
         assert abs(added.input[rows].std() - 0.02) < 0.002
@@ -36,5 +36,5 @@ def test_rows_enter_at_the_scale_of_words():
 
 def test_table_can_be_built_without_memory():
     with torch.device('meta'):
-        added = AddedEmbedding(Vocabulary(), 4096, std=0.02)
+        added = AddedEmbedding(Vocabulary(), 4096, std=0.02, hidden_norm=64.0)
     assert added.input.is_meta and added.input.shape == (1668, 4096)
