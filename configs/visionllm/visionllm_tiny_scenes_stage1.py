@@ -14,11 +14,19 @@ model = dict(
             type='Pretrained',
             checkpoint='work_dirs/llm_tiny_scenes_pretrain/iter_300.pth',
             prefix='bbox_head')))
+load, annotations, *steps, attach = _base_.train_pipeline
+train_pipeline = [  # the tokenizer learns outlines beside boxes
+    load,
+    dict(annotations, with_mask=True),
+    *steps,
+    dict(attach, outline_points=24, outline_sampling='balanced'),
+]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
 ]
 # A process that loads is a third one on two cores, and threads that work in step wait for one another.
-train_dataloader = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(dataset=dict(pipeline=train_pipeline)))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))

@@ -16,6 +16,9 @@ from .scenes import CATEGORIES, Scene, random_scene
 from .scenes.language import caption, questions, referring_expressions
 
 
+EASY_CATEGORIES = 3
+
+
 @dataclass(frozen=True)
 class SceneText:
     """A scene in words.
@@ -59,6 +62,8 @@ class SceneTextDataset(Dataset):
         num_objects: Objects per sample.
         categories: Names to look up, or a data set, see :func:`category_names`. Defaults to the scenes'.
         max_categories: Largest category set of an instruction.
+        num_easy: The first samples, whose category sets are of :data:`EASY_CATEGORIES` at most: looking names up is learned
+            sooner among few.
     """
 
     def __init__(
@@ -69,10 +74,12 @@ class SceneTextDataset(Dataset):
         num_objects: int = 16,
         categories: Sequence[str] | str = CATEGORIES,
         max_categories: int = 20,
+        num_easy: int = 0,
     ) -> None:
         self.categories = category_names(categories)
         self.metainfo = dict(classes=self.categories)
         self.max_categories = min(max_categories, len(self.categories))
+        self.num_easy = num_easy
         self.length = length
         self.seed = seed
         self.num_bins = num_bins
@@ -86,6 +93,8 @@ class SceneTextDataset(Dataset):
         scene = random_scene(rng)
         templates = load_templates('detection')
         most = self.max_categories
+        if index < self.num_easy:
+            most = min(EASY_CATEGORIES, most)
         size = int(rng.integers(1, most + 1)) if rng.random() < 0.5 else most
         order = rng.permutation(len(self.categories))
         instruction = Instruction.from_text(

@@ -9,7 +9,7 @@ backend_args = None
 
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=(128, 128), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
@@ -17,8 +17,6 @@ train_pipeline = [
     dict(
         type='AttachInstruction',
         categories=categories,
-        outline_points=24,  # the tokenizer learns outlines beside boxes
-        outline_sampling='balanced',
         random_template=True,
         random_categories=0.3,  # the rest of the samples sees all, as in testing
         min_categories=3,

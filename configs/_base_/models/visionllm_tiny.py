@@ -1,4 +1,4 @@
-# A VisionLLM of 8 million parameters, all of them trained from scratch, that runs on a CPU.
+# A VisionLLM of 8 million parameters that runs on a CPU.
 tokenizer = '{{ fileDirname }}/../tokenizers/scenes'
 num_bins = 1025
 embed_dims = 128
@@ -63,7 +63,6 @@ model = dict(
                     embed_dims=embed_dims, feedforward_channels=512, num_fcs=2, ffn_drop=0.0)),
             post_norm_cfg=None),
         positional_encoding=dict(num_feats=embed_dims // 2, normalize=True, offset=-0.5),
-        outline_head=dict(num_harmonics=16),
         token_head=dict(
             type='ImageTokenHead',
             sync_cls_avg_factor=True,
@@ -95,8 +94,6 @@ model = dict(
                 num_key_value_heads=8,
                 initializer_range=0.06,  # 1 / sqrt(hidden_size): with the usual 0.02, attention stays flat for long
                 max_position_embeddings=2048)),
-        # From scratch, names are bound to class tokens sooner than with 'vocabulary', which suits a pretrained LLM.
-        class_logits='contextual',
         loss=dict(
             class_weight=2.0,
             location_weight=1.0,
@@ -104,13 +101,7 @@ model = dict(
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
         with_extent=True,  # boxes are refined from layer to layer: embeddings hold their changes alone
-        align_weight=0.5,  # with 1.0, classes are learnt no faster and boxes slower (docs/measurements.md)
-        # Without it, looking names up falls from 100% to 80% of words in 1,000 iterations (docs/measurements.md).
-        rehearsal=dict(num_words=8, noise=2.0, loss_weight=1.0),
-        # The tokenizer learns from its own losses, the language model to read it: the gradient of one that learns from
-        # scratch holds the tokenizer back (docs/measurements.md).
-        token_grad=0.0,
         # AdamW takes the same steps in the language model whatever the scale of its losses, but gradients are clipped by
         # their norm over all parameters: the language model's shall not drown the tokenizer's.
-        loss_weight=0.1,
+        loss_weight=0.3,
         max_per_img=100))

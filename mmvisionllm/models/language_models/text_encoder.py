@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from mmdet.registry import MODELS
 
-from .building import add_lora, lora_config
+from .building import add_lora, lora_config, parse_dtype
 from .identity import SavedWithoutItsFiles, fingerprint
 from .tokenizer import resolve_pretrained
+from .transformers_bridge import dtype_argument
 
 
 @MODELS.register_module()
@@ -28,6 +30,7 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
             ``lora`` is given. Without ``lora``, its dropout is off, too.
         max_length: Word pieces beyond this number, or beyond what the model has positions for, are cut off.
         lora: Arguments of :class:`peft.LoraConfig`, as of :class:`LanguageModel`.
+        torch_dtype: Type of its weights, whatever that of their files; fusion and tokenizer compute in float32.
 
     The state dict leaves out weights that are frozen and come from ``pretrained``.
 
@@ -48,6 +51,7 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         frozen: bool | None = None,
         max_length: int = 512,
         lora: dict[str, Any] | None = None,
+        torch_dtype: str = 'float32',
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -62,7 +66,7 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         self.tokenizer = AutoTokenizer.from_pretrained(
             resolve_pretrained(tokenizer or pretrained, 'tokenizer')
         )
-        self.model = self._build(pretrained, dict(config or {}))
+        self.model = self._build(pretrained, dict(config or {}), parse_dtype(torch_dtype))
         limit = getattr(self.model.config, 'max_position_embeddings', max_length)
         self.max_length = min(max_length, limit)
         # Unused: a summary of the whole text. Without gradient, its weights would stop distributed training.
@@ -78,13 +82,15 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         # Weights are complete: mmengine shall not call the model's own `init_weights`.
         self.model.is_init = True
 
-    def _build(self, pretrained: str | None, config: dict[str, Any]) -> nn.Module:
+    def _build(
+        self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype
+    ) -> nn.Module:
+        kind = dtype_argument(dtype)
         if pretrained is not None:
-            return AutoModel.from_pretrained(
-                resolve_pretrained(pretrained, 'text encoder'), **config
-            )
+            path = resolve_pretrained(pretrained, 'text encoder')
+            return AutoModel.from_pretrained(path, **config, **kind)
         config.setdefault('vocab_size', len(self.tokenizer))
-        return AutoModel.from_config(AutoConfig.for_model(**config))
+        return AutoModel.from_config(AutoConfig.for_model(**config), **kind)
 
     def train(self, mode: bool = True) -> TextEncoder:
         """A frozen encoder stays in evaluation mode: the same text has the same features."""
@@ -129,4 +135,4 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         ).to(self.model.device)
         features = self.model(**batch).last_hidden_state
         rows = [unique.index(text) for text in texts]
-        return features[rows], batch['attention_mask'].bool()[rows]
+        return features[rows].float(), batch['attention_mask'].bool()[rows]

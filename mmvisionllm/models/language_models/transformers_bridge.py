@@ -36,10 +36,16 @@ except ImportError:
     HAS_INTERFACE = False
 
 
-def build_arguments(dtype: torch.dtype) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` and ``from_config``."""
+def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The argument of ``from_pretrained`` and ``from_config`` for the type of the weights; else it is their files'."""
     name = 'dtype' if Version(transformers.__version__) >= Version('4.56') else 'torch_dtype'
-    return {'attn_implementation': IMPLEMENTATION if HAS_INTERFACE else 'sdpa', name: dtype}
+    return {name: dtype}
+
+
+def build_arguments(dtype: torch.dtype) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` and ``from_config`` for a language model."""
+    implementation = IMPLEMENTATION if HAS_INTERFACE else 'sdpa'
+    return {'attn_implementation': implementation, **dtype_argument(dtype)}
 
 
 def text_config(config: PretrainedConfig) -> PretrainedConfig:

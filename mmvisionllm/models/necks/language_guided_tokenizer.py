@@ -54,6 +54,9 @@ class LanguageGuidedTokenizer(BaseModule):
             other scales, outlines need a finer one, and in the encoder it would cost more than all others together.
         positional_encoding: As in mmdet.
         with_box_refine: Refine reference points from layer to layer, as in mmdet.
+
+    Raises:
+        ValueError: for box refinement where the token head regresses centers alone.
     """
 
     # mmdet implements these steps on the detector; they touch nothing but the attributes built by `_init_layers`.
@@ -107,6 +110,11 @@ class LanguageGuidedTokenizer(BaseModule):
         self.bbox_head = MODELS.build(token_head)
         if self.group_queries is not None and hasattr(self.bbox_head, 'assigner'):
             self.bbox_head.assigner.match_costs.append(QueryGroupCost(num_queries))
+        if with_box_refine and not self.bbox_head.with_extent:
+            raise ValueError(
+                'with_box_refine=True refines boxes, but token_head regresses centers alone (with_extent=False): their '
+                'widths and heights would have no gradient. Set with_box_refine=False, or token_head.with_extent=True'
+            )
         self.outline_head = None
         if outline_head is not None:
             if not self.bbox_head.with_extent:

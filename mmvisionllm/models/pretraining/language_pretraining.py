@@ -94,6 +94,9 @@ class LanguagePretraining(BaseModel):
         self.accuracy += 0.1 * (accuracy - self.accuracy)
         self.can_look_up |= self.accuracy >= self.lookup_accuracy
         losses['acc'] = 100 * accuracy
+        targets = classes.where(asked, decoded.class_logits.size(-1) - 1)
+        right = decoded.class_logits.argmax(-1)[present] == targets[present]
+        losses['acc_all'] = 100 * right.float().mean()  # <none> included
         return losses
 
     def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:

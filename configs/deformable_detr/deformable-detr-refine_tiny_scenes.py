@@ -1,0 +1,61 @@
+# What the embedded default starts from, as the paper starts from a Deformable DETR trained on COCO: mmdet's own Deformable
+# DETR, of the same sizes as the tokenizer of visionllm_tiny_scenes.py, on the scenes.
+#   mim run mmvisionllm make_scenes data/scenes --train 6000 --val 300 --seed 0
+#   mim train mmvisionllm deformable-detr-refine_tiny_scenes.py
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/scenes_detection.py',
+    '../_base_/models/visionllm_tiny.py',
+    '../_base_/schedules/tiny_iters.py',
+]
+max_iters = 2400  # box AP 0.31 after 1,000; seven minutes on two cores
+neck = _base_.model.neck
+
+model = dict(
+    _delete_=True,
+    type='DeformableDETR',
+    data_preprocessor=_base_.model.data_preprocessor,
+    backbone=_base_.model.backbone,
+    neck=neck.channel_mapper,
+    num_queries=neck.num_queries,
+    num_feature_levels=neck.num_feature_levels,
+    with_box_refine=neck.with_box_refine,
+    encoder=neck.encoder,
+    decoder=neck.decoder,
+    positional_encoding=neck.positional_encoding,
+    bbox_head=dict(
+        type='DeformableDETRHead',
+        num_classes=len(_base_.categories),
+        embed_dims=_base_.embed_dims,
+        sync_cls_avg_factor=True,
+        loss_cls=neck.token_head.loss_cls,
+        loss_bbox=neck.token_head.loss_bbox,
+        loss_iou=neck.token_head.loss_iou),
+    train_cfg=neck.token_head.train_cfg,
+    test_cfg=dict(max_per_img=100))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=None),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=None),
+    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
+]
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=400))
