@@ -90,13 +90,13 @@ class LanguagePretraining(BaseModel):
             losses.update(self.bbox_head.format_loss(formats) if formats else {})
         asked = present & (classes >= 0)
         right = decoded.class_logits.argmax(-1)[asked] == classes[asked]
-        accuracy = right.float().mean()
+        accuracy = right.float().mean() if len(right) else self.accuracy.clone()
         self.accuracy += 0.1 * (accuracy - self.accuracy)
         self.can_look_up |= self.accuracy >= self.lookup_accuracy
         losses['acc'] = 100 * accuracy
         targets = classes.where(asked, decoded.class_logits.size(-1) - 1)
         right = decoded.class_logits.argmax(-1)[present] == targets[present]
-        losses['acc_all'] = 100 * right.float().mean()  # <none> included
+        losses['acc_all'] = 100 * right.float().sum() / max(1, len(right))  # <none> included
         return losses
 
     def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:

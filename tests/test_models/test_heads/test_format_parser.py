@@ -58,7 +58,7 @@ def test_a_single_pass_is_constrained_generation(decoder, make):
     """The model's weights are random; taking something off an end's score makes longer formats likely."""
     model, read = decoder.language_model, set()
     instructions = [make.instruct(n, text=text) for n in (2, 24) for text in SETS]
-    for instruction, penalty in product(instructions, (0.0, 1.0, 2.0)):
+    for instruction, penalty in product(instructions, (0.0, 1.0, 2.0, 3.0)):
         with torch.no_grad():
             (logits,) = FormatParser._logits(model, [instruction], MAX_POINTS)
         assert logits.shape == (2 + 2 * MAX_POINTS, 1 + 2 * MAX_POINTS + 2)

@@ -203,11 +203,12 @@ def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, num
         image = decoder.project(one)
         prefix = embed_prefix(model, instructions[:1], image)
         queries, _ = decoder.format_queries(model, instructions[:1])
-        layout = replace(prefix.layout, num_objects=6, object_size=1 + 2 * number)
-        objects = (image[:, :, None] + queries).flatten(1, 2)
+        layout = replace(prefix.layout, num_objects=6, object_size=2 + 2 * number)
+        # An object itself, and what it is asked with, to which it is added as well.
+        objects = torch.cat([image[:, :, None], image[:, :, None] + queries], 2).flatten(1, 2)
         hidden = model.forward_dense(torch.cat([prefix.embeddings, objects], 1), layout)
-        hidden = hidden[:, layout.prefix_length :].unflatten(1, (6, 1 + 2 * number))
-        logits = model.added_logits(hidden[:, :, 1:], decoder.vocabulary.location_slice)
+        hidden = hidden[:, layout.prefix_length :].unflatten(1, (6, 2 + 2 * number))
+        logits = model.added_logits(hidden[:, :, 2:], decoder.vocabulary.location_slice)
     expected = logits.unflatten(2, (number, 2))[0]
     torch.testing.assert_close(together.point_logits[0, :, :number], expected, **CLOSE)
 

@@ -59,7 +59,7 @@ def test_passes_under_a_bound_equal_one_pass(decoder, make, bound, num_points):
     assert torch.equal(finite, found.isfinite())
     assert (found - expected)[finite].abs().max() < 1e-5
     assert expected[finite].std() > 0.01
-    size = 1 + 2 * num_points
+    size = 2 + 2 * num_points  # the object, its class, its points
     if bound:
         # But for the prefix, or one object of each image, no pass is larger.
         assert all(b * n <= max(bound, b * size) for b, n in lengths[1:])

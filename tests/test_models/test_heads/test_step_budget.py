@@ -19,9 +19,9 @@ def test_all_images_without_a_budget(decoder, make):
 
 
 def test_images_are_answered_for_while_their_tokens_fit(decoder, make):
-    """The prefix, with 6 image tokens, and 5 queries for each of 3 boxes."""
+    """The prefix, with 6 image tokens, and for each of 3 boxes its object and 5 queries."""
     instructions = [make.instruct(2)] * 4
-    one = 6 + length(decoder, instructions[0]) + 3 * 5
+    one = 6 + length(decoder, instructions[0]) + 3 * 6
     for budget, expected in ((3 * one, 3), (3 * one - 1, 2), (9 * one, 4)):
         assert images_within(budget, decoder, instructions, [3] * 4, 6) == list(range(expected))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from mmdet.registry import MODELS
@@ -128,9 +129,12 @@ def build_visionllm(checkpoint=None, text=False, **kwargs):
     )
 
 
-def save(model, path, prefix=''):
+NAMES = ('circle', 'red star', 'heart', 'arrow', 'square')
+
+
+def save(model, path, prefix='', meta=None):
     state = {prefix + name: weight for name, weight in model.state_dict().items()}
-    torch.save(dict(meta=dict(epoch=50), state_dict=state), path)
+    torch.save(dict(meta=dict(epoch=50) | (meta or {}), state_dict=state), path)
     return path
 
 
@@ -188,6 +192,43 @@ def test_initializer_comes_after_the_children_and_leaves_the_rest(tmp_path):
     for name in language:
         torch.testing.assert_close(after[name], before[name], msg=name)
     assert model.bbox_head.is_init and model.backbone.is_init and model.neck.is_init
+
+
+@pytest.mark.parametrize(
+    'meta',
+    [
+        dict(dataset_meta=dict(classes=NAMES)),
+        dict(dataset_meta=dict(CLASSES=NAMES)),
+        dict(CLASSES=NAMES),
+    ],
+    ids=['mmdet 3', 'mmdet 3 of mmdet 2', 'mmdet 2'],
+)
+@torch.no_grad()
+def test_tokens_begin_as_the_names_of_the_detectors_classes(meta, tmp_path):
+    """A token is the sum of the names, each weighted by what its class's logit is above the mean of all."""
+    detr = build_detr()
+    model = build_visionllm(save(detr, tmp_path / 'detr.pth', 'module.', meta))
+    before = model.bbox_head.projector.linear.weight.norm().item()
+    model.init_weights()
+    decoder = model.bbox_head
+    names = decoder.language_model.name_embeddings(NAMES)
+    embeddings = torch.randn(50, DIMS)
+    logits = detr.bbox_head.cls_branches[-1](embeddings)
+    expected = (logits - logits.mean(-1, keepdim=True)) @ names
+    found = decoder.projector.linear(embeddings)
+    torch.testing.assert_close(found / found.norm(), expected / expected.norm())
+    assert decoder.projector.linear.weight.norm().item() == pytest.approx(before, rel=1e-4)
+
+
+def test_a_checkpoint_that_does_not_name_its_classes_says_so(tmp_path, caplog):
+    model = build_visionllm(save(build_detr(), tmp_path / 'detr.pth'))
+    before = model.bbox_head.projector.linear.weight.clone()
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    model.init_weights()
+    logger.removeHandler(caplog.handler)
+    torch.testing.assert_close(model.bbox_head.projector.linear.weight, before)
+    assert 'does not name its 5 classes (meta.dataset_meta.classes)' in caplog.text
 
 
 @pytest.mark.parametrize('refine', [False, True], ids=['plain', 'refine'])

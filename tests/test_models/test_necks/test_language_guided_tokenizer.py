@@ -223,3 +223,9 @@ def test_images_of_a_batch_do_not_mix(neck):
     alone = neck([f[1:] for f in features], TEXTS[1:], samples[1:])
     torch.testing.assert_close(alone.locations[0], both.locations[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(alone.embeddings[0], both.embeddings[1], rtol=1e-3, atol=1e-4)
+
+
+def test_refined_boxes_need_boxes_to_learn_from(small):
+    """Centers alone would leave widths and heights without a gradient."""
+    with pytest.raises(ValueError, match='Set with_box_refine=False, or token_head.with_extent=True'):
+        small.build(small.neck(**PAPER, with_box_refine=True))

@@ -40,13 +40,34 @@ def train(model, samples, steps):
 
 def test_lookups_come_first_and_the_rest_when_they_are_right(small, samples):
     model = build(small, lookup_accuracy=0.95)
-    lookup = {'loss_dec_cls', 'acc'}
+    lookup = {'loss_dec_cls', 'acc', 'acc_all'}
     everything = lookup | {'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_text'}
     assert set(model(samples)) == set(model(samples)) == lookup
     model.accuracy.fill_(2)  # the running mean will be above any threshold
     assert set(model(samples)) == lookup
     model.accuracy.fill_(0)  # once learnt, the ability is not asked for again
     assert set(model(samples)) == everything
+
+
+def test_it_goes_from_easy_to_hard(small, samples, monkeypatch):
+    """At first, objects have no noise, stand not in the prefix, and none is to be answered by <none>."""
+    model = build(small, lookup_accuracy=0.95, noise=1e3)
+    seen = []
+    decode = model.bbox_head.decode
+    monkeypatch.setattr(model.bbox_head, 'decode', lambda *args, **kwargs: seen.append(args) or decode(*args, **kwargs))
+    outside = [replace(s, classes=(-1,) * len(s.classes)) for s in samples]
+    assert model(outside)['loss_dec_cls'] == 0
+    model(samples), model(samples)
+    (_, first, *_), (_, second, *_) = (args for args in seen[1:])
+    assert all(args[0] is None for args in seen)
+    model.accuracy.fill_(0.5)
+    model(samples)
+    noisy = seen[-1][1]
+    unlike = torch.nn.functional.cosine_similarity
+    assert unlike(first, second, dim=-1).mean() > 0.9 > 0.5 > unlike(first, noisy, dim=-1).abs().mean()
+    model.can_look_up.fill_(True)
+    assert model(outside)['loss_dec_cls'] > 0
+    assert seen[-1][0] is seen[-1][1]
 
 
 def test_the_stage_is_resumed(small, samples):
@@ -68,7 +89,7 @@ def test_names_boxes_and_texts_are_learnt(small, samples):
 
 def test_boxes_may_be_left_out(small, samples):
     model = build(small, with_points=False)
-    assert set(model(samples)) == {'loss_dec_cls', 'loss_text', 'acc'}
+    assert set(model(samples)) == {'loss_dec_cls', 'loss_text', 'acc', 'acc_all'}
 
 
 @pytest.mark.parametrize('fade', [False, True])
