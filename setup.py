@@ -133,7 +133,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['**/*.yaml', '**/*.yml', '**/*.json']},
+    package_data={PACKAGE: ['**/*.yaml', '**/*.yml', '**/*.json', '**/*.safetensors']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={

@@ -22,7 +22,7 @@ import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import DATASETS, MODELS
 from mmvisionllm.datasets.category_names import category_names
 
-OFFERED, OBJECTS, HELD_OUT = 10, 10, 16
+OFFERED, OBJECTS, HELD_OUT, TESTED = 10, 10, 16, 32
 
 
 def dataset(names: tuple[str, ...], length: int, seed: int) -> torch.utils.data.Dataset:
@@ -72,7 +72,11 @@ def main() -> None:
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=args.lr, weight_decay=0.01)
     train = dataset(seen, args.batch_size * args.iterations, args.seed)
-    tests = dict(seen=dataset(seen, 8, 10_001), unseen=dataset(unseen, 8, 10_002))
+    tests = dict(seen=dataset(seen, TESTED, 10_001), unseen=dataset(unseen, TESTED, 10_002))
+    # The last third of the steps gets shorter.
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: min(1.0, 3 * (1 - i / args.iterations))
+    )
     results, start = [], time.perf_counter()
 
     def measure() -> dict[str, float]:
@@ -83,7 +87,7 @@ def main() -> None:
         for name, data in tests.items():
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(0)
-                losses = model([data[i]['sample'] for i in range(8)])
+                losses = model([data[i]['sample'] for i in range(TESTED)])
                 found[name] = round(float(losses['acc']) / 100, 4)
                 found[f'{name}, <none> included'] = round(float(losses['acc_all']) / 100, 4)
         model.can_look_up.copy_(state)
@@ -95,12 +99,14 @@ def main() -> None:
         losses = model(batch)
         if i == 0:
             first = float(losses['loss_dec_cls'])
-            guess = sum(math.log(1 + len(s.instruction.categories)) for s in batch) / len(batch)
+            sizes = [len(s.instruction.categories) for s in batch for c in s.classes if c >= 0]
+            guess = sum(math.log(1 + size) for size in sizes) / len(sizes)
         loss = sum(value for key, value in losses.items() if key.startswith('loss'))
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
+        schedule.step()
         if (i + 1) % 20 == 0:
             results.append(dict(iteration=i + 1, **measure()))
             print(

@@ -1,5 +1,5 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""The embedded default from nothing to pictures: scenes, text pretraining, training, test, drawing.
+"""The embedded default from nothing to pictures: scenes, a Deformable DETR, VisionLLM from it, test, drawing.
 
     make demo
     python tools/demo_scenes.py [--quick] [--dir DIR]
@@ -29,7 +29,7 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs' / 'visionllm'
-PRETRAIN, DETECTOR = 'llm_tiny_scenes_pretrain', 'visionllm_tiny_scenes'
+START, DETECTOR = 'deformable-detr-refine_tiny_scenes', 'visionllm_tiny_scenes'
 SCENES = Path('data', 'scenes')
 SEED = 0
 NUM_TRAIN, NUM_VAL = 6000, 300
@@ -91,7 +91,7 @@ class Demo:
     def prepare(self) -> None:
         """Make what training starts from."""
         self.stage('scenes', self.make_scenes)
-        self.stage('text pretraining', self.pretrain, lambda: self.checkpoint(PRETRAIN))
+        self.stage('Deformable DETR', self.train_start, lambda: self.checkpoint(START))
 
     def stage(
         self, name: str, run: Callable[[], None], done: Callable[[], object] = lambda: False
@@ -146,10 +146,8 @@ class Demo:
 
     def stamp(self) -> list:
         """What identifies the trained checkpoint; results of another one are not taken for its own."""
-        path = self.checkpoint(self.detector)
-        if path is None:
-            raise StageError(f'training left no checkpoint of its last iteration in {self.work_dir}')
-        return [path.name, path.stat().st_mtime_ns]
+        path = self.path_of(self.detector)
+        return [path.name, (self.folder / path).stat().st_mtime_ns]
 
     def is_up_to_date(self, name: str) -> bool:
         """Whether test or pictures were made with the checkpoint that is there."""
@@ -159,20 +157,29 @@ class Demo:
         train, val = (8, 4) if self.quick else (NUM_TRAIN, NUM_VAL)
         self.tool('make_scenes', SCENES, '--train', train, '--val', val, '--seed', SEED)
 
-    def pretrain(self) -> None:
-        work_dir = Path('work_dirs', PRETRAIN)
-        self.tool('train', config_path(PRETRAIN), '--work-dir', work_dir, '--resume',
-                  *self.quick_options())  # fmt: skip
+    def train_start(self) -> None:
+        self.run_training(START)
 
     def train(self) -> None:
-        pretrained = self.checkpoint(PRETRAIN)
-        if pretrained is None:
-            raise StageError(f'no pretrained language model in work_dirs/{PRETRAIN}')
-        pretrained = pretrained.relative_to(self.folder)
-        work_dir = self.work_dir.relative_to(self.folder)
-        self.tool('train', config_path(self.detector), '--work-dir', work_dir, '--resume',
-                  *self.quick_options(f'model.bbox_head.init_cfg.checkpoint={pretrained}',
-                                      'train_cfg.val_begin=1000000'))  # fmt: skip
+        # With --quick, it ends after fewer iterations than the config names.
+        self.run_training(self.detector, f'model.init_cfg.checkpoint={self.path_of(START)}')
+
+    def run_training(self, config: str, *options: str) -> None:
+        """Train a config, or go on where it stopped; the test comes later."""
+        options = self.quick_options(*options, 'train_cfg.val_begin=1000000')
+        work_dir = Path('work_dirs', config)
+        self.tool('train', config_path(config), '--work-dir', work_dir, '--resume', *options)
+
+    def path_of(self, config: str) -> Path:
+        """The last checkpoint of a training, as the tools find it.
+
+        Raises:
+            StageError: if there is none.
+        """
+        path = self.checkpoint(config)
+        if path is None:
+            raise StageError(f'training left no checkpoint of its last iteration in work_dirs/{config}')
+        return path.relative_to(self.folder)
 
     def test(self) -> None:
         stamp = self.stamp()
@@ -208,7 +215,7 @@ class Demo:
                   *arguments)  # fmt: skip
 
     def weights(self) -> Path:
-        return Path('work_dirs', self.detector, self.stamp()[0])
+        return self.path_of(self.detector)
 
     def summary(self) -> str:
         """Times, accuracy and where things are."""

@@ -4,7 +4,7 @@
     make demo-tasks
     python tools/demo_tasks.py [--quick] [--dir DIR]
 
-Scenes and language model of `make demo` are used if they are there, not its detector: stage 1 is a more detailed model.
+Scenes of `make demo` are used if they are there, not its detectors: stage 1 is a more detailed model.
 See demo_scenes.py, which tells how stages work.
 """
 
@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import ClassVar
 
-from demo_scenes import SCENES, Demo, StageError, choose_scenes, config_path, main
+from demo_scenes import SCENES, Demo, choose_scenes, main
 
 STAGE1, STAGE2 = 'visionllm_tiny_scenes_stage1', 'visionllm_tiny_scenes_stage2'
 EXPRESSIONS = 'llm_tiny_scenes_expressions'
@@ -31,42 +30,28 @@ HEADLINES = {
 }
 
 
-class Stage1(Demo):
-    """What stage 2 starts from."""
-
-    detector: ClassVar[str] = STAGE1
-
-
 class TasksDemo(Demo):
     """Stage 2 and what comes before it."""
 
     detector: ClassVar[str] = STAGE2
 
     def prepare(self) -> None:
-        """Scenes and text pretraining, as the demo makes them, stage 1, and text about tasks."""
-        super().prepare()
-        self.first = Stage1(self.folder, self.quick)
-        self.stage('stage 1', self.first.train, lambda: self.checkpoint(STAGE1))
+        """Scenes, stage 1, and text about tasks."""
+        self.stage('scenes', self.make_scenes)
+        self.stage('stage 1', lambda: self.run_training(STAGE1), lambda: self.checkpoint(STAGE1))
         self.stage('expressions', self.learn_expressions, lambda: self.checkpoint(EXPRESSIONS))
 
     def learn_expressions(self) -> None:
         """The language model's text pretraining between the stages."""
-        self.tool('train', config_path(EXPRESSIONS), '--work-dir', Path('work_dirs', EXPRESSIONS), '--resume',
-                  *self.quick_options(f'model.bbox_head.init_cfg.checkpoint={self.first.weights()}'))  # fmt: skip
+        self.run_training(EXPRESSIONS, f'model.bbox_head.init_cfg.checkpoint={self.path_of(STAGE1)}')
 
     def train(self) -> None:
-        language_model = self.checkpoint(EXPRESSIONS)
-        if language_model is None:
-            raise StageError(f'no language model in work_dirs/{EXPRESSIONS}')
-        parts = dict.fromkeys(('backbone', 'neck'), self.first.weights())
-        parts['bbox_head'] = language_model.relative_to(self.folder)
+        parts = dict.fromkeys(('backbone', 'neck'), self.path_of(STAGE1))
+        parts['bbox_head'] = self.path_of(EXPRESSIONS)
         options = [f'model.{part}.init_cfg.checkpoint={path}' for part, path in parts.items()]
-        options.append('train_cfg.val_begin=1000000')  # the test comes next
         if self.quick:
             options += ['train_dataloader.sampler.batch_size=2']
-        work_dir = self.work_dir.relative_to(self.folder)
-        self.tool('train', config_path(STAGE2), '--work-dir', work_dir, '--resume',
-                  '--cfg-options', *options, *self.quick_options()[1:])  # fmt: skip
+        self.run_training(STAGE2, *options)
 
     def draw(self) -> None:
         stamp = self.stamp()

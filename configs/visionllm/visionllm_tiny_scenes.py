@@ -18,7 +18,8 @@ model = dict(
     bbox_head=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/llm_tiny_scenes_pretrain/iter_2000.pth',
+            # Ships with the package. To make it again: mim train mmvisionllm llm_tiny_scenes_pretrain.py
+            checkpoint='mmvisionllm://llm_tiny_scenes',
             prefix='bbox_head')))
 optim_wrapper = dict(optimizer=dict(lr=3e-4))  # half of that from scratch
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -1,5 +1,5 @@
 # Stage 1 for visionllm_tiny_scenes_stage2.py (paper, 3.5), whose backbone is frozen and gets no better: a more detailed
-# model than visionllm_tiny_scenes.py, which tells what it starts from, and trained longer.
+# model than visionllm_tiny_scenes.py, from nothing but the language model, and trained longer.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/scenes_detection.py',
@@ -12,7 +12,7 @@ model = dict(
     bbox_head=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/llm_tiny_scenes_pretrain/iter_300.pth',
+            checkpoint='mmvisionllm://llm_tiny_scenes',  # llm_tiny_scenes_pretrain.py
             prefix='bbox_head')))
 load, annotations, *steps, attach = _base_.train_pipeline
 train_pipeline = [  # the tokenizer learns outlines beside boxes

@@ -12,6 +12,7 @@ from .launch import (
     set_local_rank,
 )
 from .memory import keep_freed_memory
+from .package_weights import load_package_weights, package_weights
 
 __all__ = [
     'add_cfg_options',
@@ -19,6 +20,8 @@ __all__ = [
     'allow_mmengine_checkpoints',
     'check_exists',
     'keep_freed_memory',
+    'load_package_weights',
+    'package_weights',
     'load_config',
     'parse_conversion',
     'prepare_launcher',

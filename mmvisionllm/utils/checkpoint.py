@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -111,22 +112,31 @@ def mmengine_reads_safely() -> Iterator[None]:
         CheckpointLoader._schemes = before
 
 
-def require_checkpoints(init_cfg: dict | list[dict] | None, part: str, mend: str) -> None:
-    """Check that local checkpoints of an ``init_cfg`` are there, before mmengine looks for them.
+def require_checkpoints(init_cfgs: Mapping[str, dict | list[dict] | None]) -> None:
+    """Check that what a model starts from is there, all of it at once, before mmengine looks for it.
 
     Args:
-        init_cfg: As mmengine takes it.
-        part: Whose it is, in the model's config.
-        mend: What to do first.
+        init_cfgs: What mmengine takes as ``init_cfg``, by its place in the config, such as ``'model.neck.init_cfg'``.
 
     Raises:
-        FileNotFoundError: if one is not.
+        FileNotFoundError: if local checkpoints are not, with the commands that make those of this package's configs.
     """
-    for cfg in init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]:
-        path = cfg.get('checkpoint')
-        if path and '://' not in path and not os.path.isfile(path):
-            raise FileNotFoundError(
-                f'{part}.init_cfg names the checkpoint {path}, which is not there: {mend} (the head of the config says '
-                f'how), set model.{part}.init_cfg.checkpoint to a file that is there, or model.{part}.init_cfg=None to '
-                'start without'
-            )
+    missing: dict[str, str] = {}
+    for place, init_cfg in init_cfgs.items():
+        for cfg in init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]:
+            path = cfg.get('checkpoint')
+            if path and '://' not in path and not os.path.isfile(path):
+                missing[place] = path
+    if not missing:
+        return
+    folders = dict.fromkeys(Path(path).parent for path in missing.values())
+    commands = [f'    mim train mmvisionllm {f.name}.py' for f in folders if f.parent.name == 'work_dirs']
+    makes = '\nThese lines make them, and what they start from stands at the head of their configs:\n' * bool(commands)
+    raise FileNotFoundError(
+        'the weights that the model starts from are not there:\n'
+        + '\n'.join(f'    {place}: {path}' for place, path in missing.items())
+        + makes
+        + '\n'.join(commands)
+        + f'\nOr name files that are there, e.g. --cfg-options {next(iter(missing))}.checkpoint=FILE, or set it to None to '
+        'start without.'
+    )

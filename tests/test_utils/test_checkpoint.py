@@ -113,7 +113,21 @@ def test_checkpoints_of_an_init_cfg_must_be_there(training, tmp_path):
     there, missing = (dict(type='Pretrained', checkpoint=str(path)) for path in (training, tmp_path / 'no.pth'))
     other = dict(type='Pretrained', checkpoint='torchvision://resnet50')
     for fine in (None, there, [there, other], [], dict(type='Xavier', layer='Linear')):
-        require_checkpoints(fine, 'neck', 'train stage 1 first')
+        require_checkpoints({'model.neck.init_cfg': fine})
     for wrong in (missing, [there, missing]):
-        with pytest.raises(FileNotFoundError, match='neck.init_cfg names .*no.pth, .*not there: train stage 1 first'):
-            require_checkpoints(wrong, 'neck', 'train stage 1 first')
+        with pytest.raises(FileNotFoundError, match=r'model.neck.init_cfg: .*no.pth\n.*init_cfg.checkpoint=FILE'):
+            require_checkpoints({'model.neck.init_cfg': wrong})
+
+
+def test_all_that_is_missing_is_said_at_once_with_the_lines_that_make_it():
+    def of(config):
+        return dict(type='Pretrained', checkpoint=f'work_dirs/{config}/iter_9.pth')
+
+    places = {'model.init_cfg': of('detr_scenes'), 'model.neck.init_cfg': of('llm_scenes')}
+    with pytest.raises(FileNotFoundError) as error:
+        require_checkpoints(places | {'model.bbox_head.init_cfg': of('llm_scenes')})
+    said = str(error.value)
+    for place in ('model.init_cfg', 'model.neck.init_cfg', 'model.bbox_head.init_cfg'):
+        assert f'    {place}: work_dirs/' in said
+    commands = [line.strip() for line in said.splitlines() if 'mim train' in line]
+    assert commands == ['mim train mmvisionllm detr_scenes.py', 'mim train mmvisionllm llm_scenes.py']

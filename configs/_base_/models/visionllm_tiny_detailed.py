@@ -17,8 +17,6 @@ model = dict(
         decoder=dict(layer_cfg=dict(cross_attn_cfg=dict(num_levels=5))),
         outline_head=dict(num_harmonics=16)),
     bbox_head=dict(
-        # From scratch, names are bound to class tokens sooner than with 'vocabulary', which suits a pretrained LLM.
-        class_logits='contextual',
         align_weight=0.5,  # with 1.0, classes are learnt no faster and boxes slower (docs/measurements.md)
         # The tokenizer learns from its own losses, the language model to read it: the gradient of one that learns from
         # scratch holds the tokenizer back (docs/measurements.md).

@@ -13,6 +13,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmvisionllm.instructions import Instruction, InstructionError, get_task
+from mmvisionllm.utils.checkpoint import require_checkpoints
 
 from ..heads.set_reading import no_set
 from ..language_models.building import quantized_weights_aside
@@ -72,7 +73,16 @@ class VisionLLM(BaseDetector):
         self.default_instruction = self._parse(instruction) if instruction else None
 
     def init_weights(self) -> None:
-        """Initialise the parts; see :func:`quantized_weights_aside`."""
+        """Initialise the parts; see :func:`quantized_weights_aside`.
+
+        Raises:
+            FileNotFoundError: if checkpoints that they start from are not there, see :func:`require_checkpoints`.
+        """
+        parts = {'': self, '.backbone': self.backbone, '.neck': self.neck, '.bbox_head': self.bbox_head}
+        # A checkpoint of the whole detector takes the place of the backbone's own.
+        if self.init_cfg:
+            del parts['.backbone']
+        require_checkpoints({f'model{name}.init_cfg': part.init_cfg for name, part in parts.items()})
         with quantized_weights_aside(self):
             super().init_weights()
 

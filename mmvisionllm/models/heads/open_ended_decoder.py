@@ -155,7 +155,7 @@ class OpenEndedDecoder(BaseModule):
         Raises:
             FileNotFoundError: if it names a checkpoint that is not there.
         """
-        require_checkpoints(self.init_cfg, 'bbox_head', 'pretrain the language model first')
+        require_checkpoints({'model.bbox_head.init_cfg': self.init_cfg})
         with quantized_weights_aside(self):
             super().init_weights()
 

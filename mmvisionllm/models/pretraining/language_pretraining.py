@@ -4,6 +4,9 @@ The paper's LLM is pretrained on text; a decoder trained from scratch on images 
 category's name up in the instruction. Here words play the image tokens: the word embedding of an object's category plus
 noise, at the place of its box. From them and an instruction the decoder answers as it will from images. Next-token
 prediction on captions, questions, expressions and formats goes along.
+
+It goes from easy to hard: until a share of the names is looked up right, objects have the less noise the fewer of them are,
+stand not in the prefix, and none is to be answered by ``<none>``; nothing else is learned meanwhile.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ class LanguagePretraining(BaseModel):
 
     Args:
         bbox_head: The decoder's config, the same as in the detector.
-        lookup_accuracy: Nothing but looking names up is trained until this share of them is right (a running mean). The
-            ability appears at once or not at all: with the other losses beside it, it had not after 150 iterations.
+        lookup_accuracy: Nothing but looking names up is trained, and that from easy to hard, until this share of them is
+            right (a running mean). With the other losses beside it, none was after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.

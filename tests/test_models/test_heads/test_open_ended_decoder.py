@@ -190,5 +190,5 @@ def test_missing_language_model(small):
 
 def test_missing_pretrained_checkpoint(small, tmp_path):
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'no.pth'), prefix='bbox_head')
-    with pytest.raises(FileNotFoundError, match='no.pth, which is not there: pretrain'):
+    with pytest.raises(FileNotFoundError, match='weights that the model starts from are not there:\n.*no.pth'):
         small.build(small.decoder(init_cfg=init_cfg))

@@ -1,0 +1,79 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""Put a language model that was pretrained on text into the package, in float16, with its log and hash.
+
+Examples:
+    python tools/train.py configs/visionllm/llm_tiny_scenes_pretrain.py
+    python tools/publish_language_model.py work_dirs/llm_tiny_scenes_pretrain/iter_2000.pth llm_tiny_scenes
+
+What text does not train, the projection of image tokens, is left out. Configs then name it mmvisionllm://llm_tiny_scenes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmvisionllm.utils import check_exists
+from mmvisionllm.utils.package_weights import save_package_weights
+from mmvisionllm.utils.weights import read_weights
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'mmvisionllm' / 'pretrained'
+PREFIX = 'bbox_head.'
+UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
+# Of the training's log.
+KEYS = ('step', 'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_text', 'acc')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; a wrong path ends here with a usage message."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of a text pretraining')
+    parser.add_argument('name', help='of the weights')
+    parser.add_argument('--folder', type=Path, default=PACKAGE, help='(default: %(default)s)')
+    args = parser.parse_args(argv)
+    check_exists(parser, 'checkpoint', args.checkpoint)
+    return args
+
+
+def read_log(work_dir: Path) -> list[dict[str, float]]:
+    """Every tenth line of the newest logs of a training, which may have been resumed."""
+    found = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        lines = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+        found.update({line['step']: line for line in lines if 'loss' in line})
+    steps = sorted(found)
+    return [{k: round(found[i][k], 4) for k in KEYS if k in found[i]} for i in steps[9::10]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publish. Returns the exit status: 0, or 2 for a checkpoint that is of no decoder."""
+    args = parse_args(argv)
+    state = {
+        key: value
+        for key, value in read_weights(args.checkpoint).items()
+        if key.startswith(PREFIX) and not key.startswith(UNTRAINED)
+    }
+    if not state:
+        print(f'publish_language_model: {args.checkpoint} holds no {PREFIX}*', file=sys.stderr)
+        return 2
+    checkpoint = Path(args.checkpoint)
+    meta = dict(
+        command=f'mim train mmvisionllm {checkpoint.parent.name}.py',
+        checkpoint=checkpoint.name,
+        weights=sum(value.numel() for value in state.values()),
+        log=read_log(checkpoint.parent),
+    )
+    args.folder.mkdir(parents=True, exist_ok=True)
+    path = args.folder / f'{args.name}.safetensors'
+    save_package_weights(state, path, meta)
+    print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
