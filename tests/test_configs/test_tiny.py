@@ -3,20 +3,25 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import MODELS, TRANSFORMS
+from mmvisionllm.models.necks.deformable_detr_weights import convert_deformable_detr
+from mmvisionllm.utils.package_weights import SCHEME, load_package_weights
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'visionllm'
-DETECTORS = sorted(path.stem for path in CONFIGS.glob('visionllm_tiny_*.py'))
+CONFIGS = Path(__file__).parents[2] / 'configs'
+DETECTORS = sorted(path.stem for path in CONFIGS.glob('visionllm/visionllm*_tiny_*.py'))
+UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
 STAGE_2 = [name for name in DETECTORS if name.endswith('_stage2')]
 
 
 def load(name):
     init_default_scope('mmdet')
-    return Config.fromfile(CONFIGS / f'{name}.py')
+    [path] = CONFIGS.glob(f'*/{name}.py')
+    return Config.fromfile(path)
 
 
 def build(cfg):
@@ -28,21 +33,48 @@ def weights_of(name):
     return {key: value.shape for key, value in build(load(name)).state_dict().items()}
 
 
+def last_checkpoint(checkpoint):
+    """The config that makes a checkpoint; its name is that of the last iteration's."""
+    path = Path(checkpoint)
+    config = load(path.parent.name)
+    assert path.parent.parent.name == 'work_dirs'
+    assert path.name == f'iter_{config.train_cfg.max_iters}.pth'
+    assert config.train_cfg.max_iters % config.default_hooks.checkpoint.interval == 0
+    return config
+
+
 @pytest.mark.parametrize('name', sorted(set(DETECTORS) - set(STAGE_2)))
 def test_pretrained_language_model_fits(name):
-    """The decoder takes every weight of the pretraining, whose last checkpoint the config names."""
+    """The decoder takes every weight of the pretraining, whose last checkpoint the config names, or which ships."""
     cfg = load(name)
     assert not cfg.load_from
     init_cfg = cfg.model.bbox_head.init_cfg
-    work_dir, checkpoint = Path(init_cfg.checkpoint).parts[-2:]
-    pretraining = load(work_dir)
-    assert checkpoint == f'iter_{pretraining.train_cfg.max_iters}.pth'
-    assert pretraining.default_hooks.checkpoint.interval == pretraining.train_cfg.max_iters
-    ours = build(cfg).bbox_head.state_dict()
-    prefix = f'{init_cfg.prefix}.'
-    theirs = weights_of(work_dir)
-    theirs = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
-    assert theirs == {key: value.shape for key, value in ours.items()}
+    ours = {f'{init_cfg.prefix}.{k}': v.shape for k, v in build(cfg).bbox_head.state_dict().items()}
+    if init_cfg.checkpoint.startswith(SCHEME):
+        theirs = load_package_weights(init_cfg.checkpoint)['state_dict']
+        theirs = {key: value.shape for key, value in theirs.items()}
+        # Text does not train the projection of image tokens, and a file of tensors has no signature.
+        ours = {k: v for k, v in ours.items() if not k.startswith(UNTRAINED) and '_extra_state' not in k}
+    else:
+        theirs = build(last_checkpoint(init_cfg.checkpoint)).state_dict()
+        theirs = {k: v.shape for k, v in theirs.items() if k.startswith(f'{init_cfg.prefix}.')}
+    assert theirs == ours
+
+
+@pytest.mark.parametrize('name', [n for n in DETECTORS if n.endswith('tiny_scenes')])
+def test_the_deformable_detr_that_a_config_starts_from_fits(name, tmp_path):
+    cfg = load(name)
+    start = last_checkpoint(cfg.model.init_cfg.checkpoint)
+    detr = MODELS.build(start.model)
+    torch.nn.init.normal_(detr.bbox_head.reg_branches[0][-1].weight)  # branches that differ are those of refined boxes
+    path = tmp_path / 'detr.pth'
+    meta = dict(dataset_meta=dict(classes=start.metainfo.classes))
+    torch.save(dict(state_dict=detr.state_dict(), meta=meta), path)
+    cfg.model.init_cfg.checkpoint = str(path)
+    model = build(cfg)
+    model.init_weights()
+    for name, weight in convert_deformable_detr(detr.state_dict(), model.neck.num_queries).items():
+        torch.testing.assert_close(model.state_dict()[name], weight)
 
 
 @pytest.mark.parametrize('name', STAGE_2)
@@ -55,9 +87,8 @@ def test_stage_2_goes_on_from_what_was_trained(name):
     for part in ('backbone', 'neck', 'bbox_head'):
         init_cfg = cfg.model[part].init_cfg
         assert init_cfg.type == 'Pretrained' and init_cfg.prefix == part
-        work_dir, checkpoint = Path(init_cfg.checkpoint).parts[-2:]
-        assert checkpoint == f'iter_{load(work_dir).train_cfg.max_iters}.pth'
-        theirs = weights_of(work_dir)
+        last_checkpoint(init_cfg.checkpoint)
+        theirs = weights_of(Path(init_cfg.checkpoint).parent.name)
         taken |= {key: value for key, value in theirs.items() if key.startswith(f'{part}.')}
     assert ours == taken
 

@@ -6,7 +6,8 @@ noise, at the place of its box. From them and an instruction the decoder answers
 prediction on captions, questions, expressions and formats goes along.
 
 It goes from easy to hard: until a share of the names is looked up right, objects have the less noise the fewer of them are,
-stand not in the prefix, and none is to be answered by ``<none>``; nothing else is learned meanwhile.
+stand not in the prefix, and none is to be answered by ``<none>``; nothing else is learned meanwhile. After that, objects may
+resemble several names, as a detector's do, and the prefix may hold tokens that show nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ class LanguagePretraining(BaseModel):
         lookup_accuracy: Nothing but looking names up is trained, and that from easy to hard, until this share of them is
             right (a running mean). With the other losses beside it, none was after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
+        confusion: Most that the other names have in an object, each by a random share with this standard deviation: what a
+            detector sees is never one class alone.
+        num_background: Tokens of the prefix that show nothing: random mixtures of all names.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
         text_samples: Samples of a batch whose texts are learnt; all of them would cost as much as the boxes.
@@ -47,6 +51,8 @@ class LanguagePretraining(BaseModel):
         bbox_head: ConfigType,
         lookup_accuracy: float = 0.95,
         noise: float = 1.0,
+        confusion: float = 0.0,
+        num_background: int = 0,
         location_jitter: float = 0.05,
         text_weight: float = 1.0,
         text_samples: int = 4,
@@ -56,6 +62,8 @@ class LanguagePretraining(BaseModel):
         self.bbox_head = MODELS.build(bbox_head)
         self.lookup_accuracy = lookup_accuracy
         self.noise = noise
+        self.confusion = confusion
+        self.num_background = num_background
         # Buffers, so that a resumed run goes on where it stopped.
         self.register_buffer('accuracy', torch.zeros(()))
         self.register_buffer('can_look_up', torch.tensor(lookup_accuracy <= 0))
@@ -76,8 +84,10 @@ class LanguagePretraining(BaseModel):
         instructions = [s.instruction for s in sample]
         with_points = self.with_points and bool(self.can_look_up)
         # From easy to hard: objects stand in the prefix, and <none> is an answer, once names are looked up.
-        image = objects if self.can_look_up else None
-        if not self.can_look_up:
+        image = None
+        if self.can_look_up:
+            image = torch.cat([objects, self._background(sample)], 1)
+        else:
             present = present & (classes >= 0)
         decoded = self.bbox_head.decode(
             image, objects, locations, instructions, classes_only=not with_points
@@ -102,6 +112,18 @@ class LanguagePretraining(BaseModel):
         losses['acc_all'] = 100 * right.float().sum() / max(1, len(right))  # <none> included
         return losses
 
+    @staticmethod
+    def _names(sample: Sequence[SceneText]) -> list[str]:
+        return sorted({name for s in sample for name in s.names})
+
+    def _background(self, sample: Sequence[SceneText]) -> Tensor:
+        """(B, num_background, D) tokens that show nothing."""
+        words = self.bbox_head.language_model.name_embeddings(self._names(sample))
+        shape = len(sample), self.num_background
+        content = torch.randn(*shape, len(words), device=words.device) @ words
+        places = torch.rand(*shape, 4, device=words.device).split(2, -1)
+        return self.bbox_head.projector.place(content, *places)
+
     def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:
         """Next-token losses of texts alone, and of answers to what the objects show."""
         model = self.bbox_head.language_model
@@ -125,7 +147,7 @@ class LanguagePretraining(BaseModel):
         model = self.bbox_head.language_model
         device = model.added.input.device
         most = max(1, *(len(s.names) for s in sample))
-        vocabulary = sorted({name for s in sample for name in s.names})
+        vocabulary = self._names(sample)
         words = model.name_embeddings(vocabulary)
         shape = (len(sample), most)
         tokens = words.new_zeros(*shape, words.size(-1))
@@ -144,6 +166,10 @@ class LanguagePretraining(BaseModel):
         noise = torch.randn_like(tokens) * model.added.std * self.noise
         if not self.can_look_up:
             noise = noise * (self.accuracy / self.lookup_accuracy)
+        elif self.confusion:
+            easy = torch.rand(*shape, 2, 1, device=device)
+            others = torch.randn(*shape, len(words), device=device) @ words
+            noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
         place, words = self.bbox_head.projector.place, tokens + noise
         objects = shown = place(words, locations, extents)
