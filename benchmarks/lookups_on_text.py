@@ -2,10 +2,11 @@
 
     python benchmarks/lookups_on_text.py FOLDER [--iterations 200]
 
-FOLDER is a language model in Hugging Face's format, such as SmolLM2-135M-Instruct, or a hub id. LoRA on all linear layers;
-instructions offer ten of 64 names in random order, some of them fewer; an object is the mean embedding of its name with noise,
-at the place of a random box; some objects are not offered and answered by <none>. Every 20 iterations, objects with names that
-were trained and with 16 that never were are looked up, all of them in the hardest setting. The last line is JSON.
+FOLDER is a language model in Hugging Face's format, such as SmolLM2-135M-Instruct, or a hub id. LoRA on all linear
+layers; instructions offer ten of 64 names in random order, some of them fewer; an object is the mean embedding of its
+name with noise, at the place of a random box; some objects are not offered and answered by <none>. Every 20 iterations,
+objects with names that were trained and with 16 that never were are looked up, all of them in the hardest setting. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ def main() -> None:
         if (i + 1) % 20 == 0:
             results.append(dict(iteration=i + 1, **measure()))
             print(
-                f'{i + 1:4} {(time.perf_counter() - start) / (i + 1):.2f} s, loss {float(loss):.3f}, norm {float(norm):.2f}, '
-                f'trained on {float(losses["acc"]):.0f}%, {results[-1]}, all {bool(model.can_look_up)}',
+                f'{i + 1:4} {(time.perf_counter() - start) / (i + 1):.2f} s, loss {float(loss):.3f}, '
+                f'norm {float(norm):.2f}, trained on {float(losses["acc"]):.0f}%, {results[-1]}',
                 flush=True,
             )
     print(json.dumps(dict(first_loss=first, uniform_guess=guess, results=results)))

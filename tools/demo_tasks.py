@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 from demo_scenes import SCENES, Demo, choose_scenes, main

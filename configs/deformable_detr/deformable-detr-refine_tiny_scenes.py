@@ -1,5 +1,5 @@
-# What the embedded default starts from, as the paper starts from a Deformable DETR trained on COCO: mmdet's own Deformable
-# DETR, of the same sizes as the tokenizer of visionllm_tiny_scenes.py, on the scenes.
+# What the embedded default starts from, as the paper starts from a Deformable DETR trained on COCO: mmdet's own, of the
+# same sizes as the tokenizer of visionllm_tiny_scenes.py, on the scenes.
 #   mim run mmvisionllm make_scenes data/scenes --train 6000 --val 300 --seed 0
 #   mim train mmvisionllm deformable-detr-refine_tiny_scenes.py
 _base_ = [

@@ -1,4 +1,5 @@
-# The embedded default, the paper's stage 1 at a size that trains on two CPU cores in minutes. `make demo` does all of this:
+# The embedded default, the paper's stage 1 at a size that trains on two CPU cores in minutes. `make demo` does all of
+# this:
 #   mim run mmvisionllm make_scenes data/scenes --train 6000 --val 300 --seed 0
 #   mim train mmvisionllm deformable-detr-refine_tiny_scenes.py
 #   mim train mmvisionllm visionllm_tiny_scenes.py

@@ -15,7 +15,6 @@ from .category_names import category_names
 from .scenes import CATEGORIES, Scene, random_scene
 from .scenes.language import caption, questions, referring_expressions
 
-
 EASY_CATEGORIES = 3
 
 
@@ -62,8 +61,8 @@ class SceneTextDataset(Dataset):
         num_objects: Objects per sample.
         categories: Names to look up, or a data set, see :func:`category_names`. Defaults to the scenes'.
         max_categories: Largest category set of an instruction.
-        num_easy: The first samples, whose category sets are of :data:`EASY_CATEGORIES` at most: looking names up is learned
-            sooner among few.
+        num_easy: The first samples, whose category sets are of :data:`EASY_CATEGORIES` at most: looking names up is
+            learned sooner among few.
     """
 
     def __init__(

@@ -137,6 +137,6 @@ def require_checkpoints(init_cfgs: Mapping[str, dict | list[dict] | None]) -> No
         + '\n'.join(f'    {place}: {path}' for place, path in missing.items())
         + makes
         + '\n'.join(commands)
-        + f'\nOr name files that are there, e.g. --cfg-options {next(iter(missing))}.checkpoint=FILE, or set it to None to '
-        'start without.'
+        + f'\nOr name files that are there, e.g. --cfg-options {next(iter(missing))}.checkpoint=FILE, or set it to '
+        'None to start without.'
     )

@@ -69,8 +69,8 @@ class OpenEndedDecoder(BaseModule):
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
-        train_cfg: With an ``assigner`` of mmdet, objects are matched to the decoder's own predictions, of all M tokens, as
-            in the paper. Without, those of the tokenizer's matches are decoded alone.
+        train_cfg: With an ``assigner`` of mmdet, objects are matched to the decoder's own predictions, of all M tokens,
+            as in the paper. Without, those of the tokenizer's matches are decoded alone.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:

@@ -18,9 +18,10 @@ Deformable DETR                       VisionLLM
 
 The queries of Deformable DETR have no order, so the first M are as good as any other M. The mean over the classes is
 the linear layer whose logit is the mean class logit: class-agnostic, and low where all classes are. What the classes
-differ in tells what an object is: by it, the projector begins with tokens that read as the names of the detector's classes
-(:meth:`TokenProjector.start_from_classes`), which the checkpoint knows (``meta``). The language path (``neck.text_encoder``,
-``neck.fusions``) and the rest of the decoder (``bbox_head``) have no counterpart and keep their own weights.
+differ in tells what an object is: by it, the projector begins with tokens that read as the names of the detector's
+classes (:meth:`TokenProjector.start_from_classes`), which the checkpoint knows (``meta``). The language path
+(``neck.text_encoder``, ``neck.fusions``) and the rest of the decoder (``bbox_head``) have no counterpart and keep their
+own weights.
 """
 
 from __future__ import annotations

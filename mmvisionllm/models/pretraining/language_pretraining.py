@@ -5,9 +5,9 @@ category's name up in the instruction. Here words play the image tokens: the wor
 noise, at the place of its box. From them and an instruction the decoder answers as it will from images. Next-token
 prediction on captions, questions, expressions and formats goes along.
 
-It goes from easy to hard: until a share of the names is looked up right, objects have the less noise the fewer of them are,
-stand not in the prefix, and none is to be answered by ``<none>``; nothing else is learned meanwhile. After that, objects may
-resemble several names, as a detector's do, and the prefix may hold tokens that show nothing.
+It goes from easy to hard: until a share of the names is looked up right, objects have the less noise the fewer of them
+are, stand not in the prefix, and none is to be answered by ``<none>``; nothing else is learned meanwhile. After that,
+objects may resemble several names, as a detector's do, and the prefix may hold tokens that show nothing.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class LanguagePretraining(BaseModel):
         lookup_accuracy: Nothing but looking names up is trained, and that from easy to hard, until this share of them is
             right (a running mean). With the other losses beside it, none was after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
-        confusion: Most that the other names have in an object, each by a random share with this standard deviation: what a
-            detector sees is never one class alone.
+        confusion: Most that the other names have in an object, each by a random share with this standard deviation:
+            what a detector sees is never one class alone.
         num_background: Tokens of the prefix that show nothing: random mixtures of all names.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
