@@ -72,6 +72,24 @@ def test_it_goes_from_easy_to_hard(small, samples, monkeypatch):
     torch.testing.assert_close(*seen[-1][:2])
 
 
+@torch.no_grad()
+def test_objects_that_resemble_several_names_and_tokens_that_show_nothing(small, samples, monkeypatch):
+    model = build(small, noise=0.0, confusion=1.0, num_background=3)
+    seen = []
+    decode = model.bbox_head.decode
+    monkeypatch.setattr(model.bbox_head, 'decode', lambda *args, **kwargs: seen.append(args) or decode(*args, **kwargs))
+    torch.manual_seed(0)
+    model(samples)
+    model.confusion = 0.0
+    torch.manual_seed(0)
+    model(samples)
+    (image, objects, *_), (_, clean, *_) = seen
+    assert image.shape[1] == objects.shape[1] + 3
+    torch.testing.assert_close(image[:, :-3], objects)
+    alike = torch.nn.functional.cosine_similarity(objects, clean, dim=-1)
+    assert alike.min() < 0.7 < alike.max() and alike.mean() > 0.2  # some more than others
+
+
 def test_the_stage_is_resumed(small, samples):
     model, resumed = (build(small, lookup_accuracy=0.95) for _ in range(2))
     model.accuracy.fill_(2)
