@@ -41,13 +41,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def read_log(work_dir: Path) -> list[dict[str, float]]:
-    """Every tenth line of the newest logs of a training, which may have been resumed."""
+    """Every fifth line of the newest logs of a training, which may have been resumed."""
     found = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         lines = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
         found.update({line['step']: line for line in lines if 'loss' in line})
     steps = sorted(found)
-    return [{k: round(found[i][k], 4) for k in KEYS if k in found[i]} for i in steps[9::10]]
+    return [{k: round(found[i][k], 4) for k in KEYS if k in found[i]} for i in steps[4::5]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from .launch import (
     set_local_rank,
 )
 from .memory import keep_freed_memory
-from .package_weights import load_package_weights, package_weights
+from .package_weights import available_weights, load_package_weights
 
 __all__ = [
     'add_cfg_options',
@@ -21,7 +21,7 @@ __all__ = [
     'check_exists',
     'keep_freed_memory',
     'load_package_weights',
-    'package_weights',
+    'available_weights',
     'load_config',
     'parse_conversion',
     'prepare_launcher',

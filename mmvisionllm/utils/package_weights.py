@@ -20,7 +20,7 @@ SCHEME = 'mmvisionllm://'
 FOLDER = Path(__file__).resolve().parents[1] / 'pretrained'
 
 
-def package_weights() -> list[str]:
+def available_weights() -> list[str]:
     """The names there are."""
     return sorted(f'{SCHEME}{path.stem}' for path in FOLDER.glob('*.safetensors'))
 
@@ -35,13 +35,16 @@ def load_package_weights(filename: str, map_location: Any = None) -> dict[str, A
     """
     path = FOLDER / f'{filename.removeprefix(SCHEME)}.safetensors'
     if not path.is_file():
-        known = ', '.join(package_weights()) or 'none'
+        known = ', '.join(available_weights()) or 'none'
         raise FileNotFoundError(f'no weights {filename} in this package; there are {known}')
     meta = json.loads(path.with_suffix('.json').read_text('utf-8'))
     if sha256(path) != meta['sha256']:
         raise ValueError(f'{path} is damaged: its hash is not that of {path.stem}.json. Install mmvisionllm again')
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
-    state = {key: value.float() for key, value in load_file(path, device=str(device)).items()}
+    state = {
+        key: value.float() if value.is_floating_point() else value  # the others say whose weights they are
+        for key, value in load_file(path, device=str(device)).items()
+    }
     return dict(state_dict=state, meta=meta)
 
 
@@ -51,7 +54,10 @@ def save_package_weights(state: dict[str, Tensor], path: Path, meta: dict[str, A
     Raises:
         ValueError: if a weight is too large for float16.
     """
-    halves = {key: value.half().contiguous() for key, value in state.items()}
+    halves = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in state.items()
+    }
     lost = [key for key, value in halves.items() if not value.isfinite().all()]
     if lost:
         raise ValueError(f'{", ".join(lost)} cannot be held in float16')

@@ -51,7 +51,7 @@ def test_a_failing_stage_ends_the_demo(demo, tmp_path, capfd):
     printed = capfd.readouterr()
     assert 'already holds files that are not rendered scenes' in printed.err
     assert 'make_scenes.py ended with status 2' in printed.err
-    assert 'text pretraining' not in printed.out
+    assert 'Deformable DETR' not in printed.out
 
 
 @pytest.mark.slow
@@ -61,11 +61,12 @@ def test_quick_demo_and_what_is_done_again(demo, tmp_path, capfd, monkeypatch):
     assert demo['main'](arguments) == 0
     printed = capfd.readouterr().out
     work_dir = tmp_path / 'work_dirs' / 'visionllm_tiny_scenes'
-    assert 'load bbox_head in model from: work_dirs/llm_tiny_scenes_pretrain/iter_2.pth' in printed
+    assert 'load Deformable DETR from: work_dirs/deformable-detr-refine_tiny_scenes/iter_2.pth' in printed
+    assert 'load bbox_head in model from: mmvisionllm://llm_tiny_scenes' in printed
     assert 'Average Precision' in printed and 'box AP' in printed
     record = json.loads((work_dir / 'demo.json').read_text())
     assert 0 <= record['metrics']['coco/bbox_mAP_50'] <= 1
-    stages = ['scenes', 'text pretraining', 'training', 'test', 'pictures']
+    stages = ['scenes', 'Deformable DETR', 'training', 'test', 'pictures']
     assert list(record['seconds']) == stages
     pictures = sorted(path.name for path in (work_dir / 'pictures' / 'vis').iterdir())
     assert [name.split('_')[0] for name in pictures].count('half') == 2
@@ -83,5 +84,5 @@ def test_quick_demo_and_what_is_done_again(demo, tmp_path, capfd, monkeypatch):
     (work_dir / 'iter_2.pth').unlink()
     assert demo['main'](arguments) == 0
     again = capfd.readouterr().out
-    assert '=== text pretraining: done before' in again
+    assert '=== Deformable DETR: done before' in again
     assert '=== test\n' in again and '=== pictures\n' in again

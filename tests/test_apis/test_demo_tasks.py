@@ -19,7 +19,6 @@ def test_quick_demo_of_all_tasks(tmp_path, capfd, monkeypatch):
     printed = capfd.readouterr().out
     # Each training starts from the one before.
     for part, path in (
-        ('bbox_head', 'llm_tiny_scenes_pretrain'),
         ('bbox_head', 'visionllm_tiny_scenes_stage1'),
         ('backbone', 'visionllm_tiny_scenes_stage1'),
         ('neck', 'visionllm_tiny_scenes_stage1'),

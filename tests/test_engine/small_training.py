@@ -88,6 +88,7 @@ def small_config(scenes: Path, work_dir: Path, workers: int) -> Config:
         feedforward_channels=32, num_feats=16, hidden_size=32, intermediate_size=32, num_layers=1,
         num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, num_queries=4,
         dropout=0.1, ffn_drop=0.1)
+    cfg.model.pop('init_cfg', None)
     cfg.model.bbox_head.pop('init_cfg', None)
     cfg.model.bbox_head.language_model.config.attention_dropout = 0.1
     for node in each(cfg.model):

@@ -19,8 +19,9 @@ TWO_ITERATIONS = [
     'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False'
 ]
-# The embedded default starts from a language model that was pretrained on text.
-DETECTOR = [*TWO_ITERATIONS, 'model.bbox_head.init_cfg.checkpoint=llm/iter_2.pth']  # yapf: disable
+START = 'deformable-detr-refine_tiny_scenes.py'
+# The embedded default starts from a Deformable DETR.
+DETECTOR = [*TWO_ITERATIONS, 'model.init_cfg.checkpoint=start/iter_2.pth']
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,6 +74,7 @@ def scenes(folder, mim) -> Path:
 def checkpoint(mim, scenes, folder) -> str:
     """A checkpoint trained through mim with only the config's basename."""
     mim('train', 'mmvisionllm', 'llm_tiny_scenes_pretrain.py', '--work-dir', 'llm', *TWO_ITERATIONS)
+    mim('train', 'mmvisionllm', START, '--work-dir', 'start', *TWO_ITERATIONS)
     log = mim('train', 'mmvisionllm', CONFIG, '--work-dir', 'run', *DETECTOR)
     assert 'Training finished successfully' in log
     assert 'coco/bbox_mAP:' in log

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 _base_ = ['{root}/configs/visionllm/visionllm_tiny_scenes.py', '{root}/configs/_base_/strategies/{strategy}.py']
-model = dict(bbox_head=dict(init_cfg=None))
+model = dict(init_cfg=None, bbox_head=dict(init_cfg=None))
 loader = dict(batch_size=2, num_workers=0, persistent_workers=False)
 train_dataloader = dict(dataset=dict(dataset=dict(data_root='{scenes}')), **loader)
 val_dataloader = dict(dataset=dict(data_root='{scenes}'), **loader)

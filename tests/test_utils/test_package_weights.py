@@ -9,8 +9,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmvisionllm.utils import package_weights as module
 from mmvisionllm.utils.package_weights import (
+    available_weights,
     load_package_weights,
-    package_weights,
     save_package_weights,
 )
 
@@ -22,12 +22,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_what_is_saved_is_read_by_mmengine(folder):
-    state = {'head.weight': torch.randn(3, 4), 'head.bias': torch.zeros(3)}
+    state = {'head.weight': torch.randn(3, 4), 'head._extra_state': torch.tensor([7, 255], dtype=torch.uint8)}
     save_package_weights(state, folder / 'small.safetensors', dict(command='mim train x'))
-    assert package_weights() == ['mmvisionllm://small']
+    assert available_weights() == ['mmvisionllm://small']
     read = CheckpointLoader.load_checkpoint('mmvisionllm://small', map_location='cpu')
     assert read['meta']['command'] == 'mim train x'
-    assert all(value.dtype == torch.float32 for value in read['state_dict'].values())
+    assert {key: value.dtype for key, value in read['state_dict'].items()} == {k: v.dtype for k, v in state.items()}
     torch.testing.assert_close(read['state_dict'], state, rtol=1e-3, atol=1e-3)
 
 
@@ -50,7 +50,7 @@ def test_what_float16_cannot_hold_is_refused(folder):
 
 
 def test_those_that_ship_are_small_and_tell_how_they_were_made():
-    assert 'mmvisionllm://llm_tiny_scenes' in package_weights()
+    assert 'mmvisionllm://llm_tiny_scenes' in available_weights()
     for path in module.FOLDER.glob('*.safetensors'):
         assert path.stat().st_size <= 10e6
         meta = json.loads(path.with_suffix('.json').read_text())

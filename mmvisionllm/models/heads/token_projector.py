@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,14 @@ class TokenProjector(nn.Module):
         nn.init.normal_(self.location.weight, std=0.5 * math.sqrt(2 / features))
         nn.init.zeros_(self.location.bias)
         self.norm = nn.LayerNorm(out_dims)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        key = f'{prefix}location.weight'
+        weight = state_dict.get(key)
+        if not self.with_extent and weight is not None and weight.size(1) == 2 * self.location.in_features:
+            # Of one that enters boxes, what it has learned of their centers.
+            state_dict[key] = weight.unflatten(1, (2, 2, -1))[:, :, 0].flatten(1)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def start_from_classes(self, weight: Tensor, bias: Tensor, names: Tensor) -> None:

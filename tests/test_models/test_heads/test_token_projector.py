@@ -90,3 +90,15 @@ def test_share_of_the_gradient(share):
     torch.testing.assert_close(part, share * full)
     torch.testing.assert_close(part_linear, share * full_linear)
     torch.testing.assert_close(part_mlp, full_mlp)
+
+
+@torch.no_grad()
+def test_of_a_projector_of_boxes_one_of_centers_takes_the_centers():
+    boxes, centers = (TokenProjector(8, 16, 0.1, with_extent=e) for e in (True, False))
+    content, places = torch.randn(1, 5, 16), torch.rand(1, 5, 2)
+    extents = torch.zeros(1, 5, 2)
+    # Where widths and heights say nothing, both place alike.
+    boxes.location.weight.unflatten(1, (2, 2, -1))[:, :, 1] = 0
+    centers.load_state_dict(boxes.state_dict())
+    found, expected = centers.place(content, places), boxes.place(content, places, extents)
+    torch.testing.assert_close(found, expected)

@@ -224,9 +224,12 @@ def test_a_checkpoint_that_does_not_name_its_classes_says_so(tmp_path, caplog):
     model = build_visionllm(save(build_detr(), tmp_path / 'detr.pth'))
     before = model.bbox_head.projector.linear.weight.clone()
     logger = MMLogger.get_current_instance()
+    level = logger.level  # of whatever test came before
+    logger.setLevel('WARNING')
     logger.addHandler(caplog.handler)
     model.init_weights()
     logger.removeHandler(caplog.handler)
+    logger.setLevel(level)
     torch.testing.assert_close(model.bbox_head.projector.linear.weight, before)
     assert 'does not name its 5 classes (meta.dataset_meta.classes)' in caplog.text
 
