@@ -58,7 +58,8 @@ def test_trains_the_tiny_scenes(qwen, tmp_path, config, iters, metric, lora):
     # The tiny config builds its language model from `config`; of one that names `pretrained`, that alone is swapped.
     options = [
         f'{model}.pretrained={qwen}', f'{model}.tokenizer=None', f'{model}.config=None',
-        *(f'model{part}.init_cfg=None' for part in ('', '.backbone', '.neck', '.bbox_head')), 'train_dataloader.num_workers=0',
+        *(f'model{part}.init_cfg=None' for part in ('', '.backbone', '.neck', '.bbox_head')),
+        'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
         'val_dataloader.persistent_workers=False', f'train_cfg.max_iters={iters}',
         f'train_cfg.val_interval={iters}', 'default_hooks.logger.interval=1']  # yapf: disable
