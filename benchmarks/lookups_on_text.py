@@ -22,8 +22,19 @@ from mmengine.registry import init_default_scope
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import DATASETS, MODELS
 from mmvisionllm.datasets.category_names import category_names
+from mmvisionllm.models.heads import parallel_decoding
 
 OFFERED, OBJECTS, HELD_OUT, TESTED = 10, 10, 16, 32
+
+
+# The same number of positions in each.
+LAYOUTS = {
+    'both': parallel_decoding.object_positions,
+    'own': lambda objects, queries: torch.cat([objects[:, :, None], queries], 2),
+    'added': lambda objects, queries: torch.cat(
+        [queries[:, :, :1], objects[:, :, None] + queries], 2
+    ),
+}
 
 
 def dataset(names: tuple[str, ...], length: int, seed: int) -> torch.utils.data.Dataset:
@@ -49,7 +60,11 @@ def main() -> None:
     parser.add_argument('--noise', type=float, default=0.5, help="in units of the word embeddings'")
     parser.add_argument('--dtype', default='float32')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--layout', choices=LAYOUTS, default='both', help='where an object stands (default: %(default)s)'
+    )
     args = parser.parse_args()
+    parallel_decoding.object_positions = LAYOUTS[args.layout]
     init_default_scope('mmdet')
     torch.manual_seed(args.seed)
     names = category_names('coco')

@@ -13,6 +13,24 @@ from ..language_models.transformers_bridge import HAS_INTERFACE
 from .prefix import Prefix
 
 
+def object_positions(objects: Tensor, queries: Tensor) -> Tensor:
+    """What stands at an object's positions, ``[object] [<cls>] [<x1>] ...``.
+
+    First its own token, where its category's name stands in ``{"star":<c0>}``, then the format's queries, to each of which
+    the token is added as well. A pretrained language model looks the class up as it continues any repeated pattern; one
+    from scratch needs the token at the query.
+
+    Args:
+        objects: (B, n, D).
+        queries: (B, n, K, D).
+
+    Returns:
+        (B, n, 1 + K, D).
+    """
+    token = objects[:, :, None]
+    return torch.cat([token, token + queries], 2)
+
+
 def decode_objects(
     model: LanguageModel,
     prefix: Prefix,
@@ -21,10 +39,6 @@ def decode_objects(
     tokens_per_pass: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states of the objects' queries, some objects at a time.
-
-    An object's positions are ``[object] [<cls>] [<x1>] ...``: first its own token, where its category's name stands in
-    ``{"star":<c0>}``, then the format's queries, to each of which the token is added as well. A pretrained language model
-    looks the class up as it continues any repeated pattern; one from scratch needs the token at the query.
 
     With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and
     what stands in it before the image once for all images of the same instruction, see :class:`PrefixCache`. The
@@ -55,8 +69,7 @@ def decode_objects(
 
     def own(part: slice) -> Tensor:
         asked = queries.expand(-1, num, -1, -1)[:, part].to(objects.dtype)
-        token = objects[:, part, None]
-        return torch.cat([token, token + asked], 2).flatten(1, 2).to(prefix.embeddings.dtype)
+        return object_positions(objects[:, part], asked).flatten(1, 2).to(prefix.embeddings.dtype)
 
     first, step = num, num
     if tokens_per_pass is not None and in_passes:
