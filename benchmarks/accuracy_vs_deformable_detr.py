@@ -1,12 +1,14 @@
-"""The tiny VisionLLM against an mmdet Deformable DETR of the same sizes, trained and tested in one run.
+"""VisionLLM against the Deformable DETR that it starts from, which sees as many images as VisionLLM has seen in all.
 
-    python benchmarks/accuracy_vs_deformable_detr.py [--config CONFIG] [--iters N] [--parallel]
+    python benchmarks/accuracy_vs_deformable_detr.py --seed 0   # a JSON in benchmarks/results, about an hour
+    python benchmarks/accuracy_vs_deformable_detr.py --summary  # mean and deviation over the seeds that are there
 
-Both have the same backbone, channel mapper, transformer, queries, data, augmentation, iterations, batch and schedule; see
-``deformable_detr_twin.py``. Both learn from boxes alone: VisionLLM goes without the outlines that its tokenizer otherwise
-learns from masks. VisionLLM is trained with random instructions and tested with all categories. Also measured
-on its checkpoint: boxes read off by argmax instead of expectation, half of the categories in the instruction, and other
-orders of the category set. Scenes and the pretrained language model are made if missing. The last line is JSON.
+On scenes of a seed that nothing was tuned on. A Deformable DETR trains; from it and the language model that ships,
+VisionLLM trains its stage 1; and a Deformable DETR of the same sizes trains for the images of both, on the same data
+with the same batch size. VisionLLM is tested with all categories, each half of them, and in three random orders.
+Seconds are those of the trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds`,
+another Deformable DETR trains for as long as VisionLLM took in all, text included. What is trained already is not
+trained again.
 """
 
 from __future__ import annotations
@@ -14,95 +16,129 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import statistics
+from pathlib import Path
 
 import numpy as np
-from common import ROOT, run, test, train
-from deformable_detr_twin import deformable_detr_twin, innermost
+from common import ROOT, innermost, moved, run, test, train
 from mmengine.config import Config
+from what_the_llm_adds import measure
+
+from mmvisionllm.utils.package_weights import load_package_weights
+from mmvisionllm.utils.training_log import training_seconds
+
+SCENES, SCENES_SEED = 'data/scenes_untuned', 7
+RESULTS = Path(__file__).with_name('results')
+START, DETECTOR = 'deformable_detr/deformable-detr-refine_tiny_scenes', 'visionllm/visionllm_tiny_scenes'
+KEYS = dict(AP='coco/bbox_mAP', AP50='coco/bbox_mAP_50', AP75='coco/bbox_mAP_75')
 
 
-def with_instruction(cfg: Config, names: list[str]) -> Config:
+def load(name: str, iters: int, seed: int) -> Config:
+    """A config on the scenes of this benchmark."""
+    cfg = moved(Config.fromfile(ROOT / f'configs/{name}.py'), 'data/scenes/', f'{SCENES}/')
+    cfg.train_cfg.update(max_iters=iters, val_begin=iters + 1)
+    cfg.param_scheduler[-1].end = iters
+    cfg.default_hooks.checkpoint.save_last = True
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)  # one core for each training
+    cfg.randomness = dict(seed=seed)
+    cfg.test_evaluator.classwise = True
+    return cfg
+
+
+def with_categories(cfg: Config, names: list[str]) -> Config:
     """Test with these categories, in this order."""
     cfg = copy.deepcopy(cfg)
-    for transform in innermost(cfg.test_dataloader.dataset).pipeline:
-        if transform['type'] == 'AttachInstruction':
-            transform['given_categories'] = names
+    innermost(cfg.test_dataloader.dataset).pipeline[-1]['given_categories'] = names
     return cfg
+
+
+def brief(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[key] for name, key in KEYS.items()}
+
+
+def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_seconds: bool) -> dict:
+    """Train and test everything with one seed."""
+    run('tools/make_scenes.py', SCENES, '--train', '6000', '--val', '300', '--seed', str(SCENES_SEED))
+    start = load(START, start_iters, seed)
+    train({'start': start}, work_dir, parallel=False)
+    ours, theirs = load(DETECTOR, iters, seed), load(START, start_iters + iters, seed)
+    ours.model.init_cfg.checkpoint = str(work_dir / 'start' / f'iter_{start_iters}.pth')
+    # Side by side, a core each.
+    train({'visionllm': ours, 'deformable_detr': theirs}, work_dir, parallel=True)
+    checkpoint = work_dir / 'visionllm' / f'iter_{iters}.pth'
+    last = work_dir / 'deformable_detr' / f'iter_{start_iters + iters}.pth'
+    result = dict(
+        seed=seed,
+        iterations=dict(start=start_iters, visionllm=iters, deformable_detr=start_iters + iters),
+        start=brief(test(start, work_dir / 'start' / f'iter_{start_iters}.pth', work_dir / 'test_start')),
+        deformable_detr=brief(test(theirs, last, work_dir / 'test_deformable_detr')),
+    )
+    full = test(ours, checkpoint, work_dir / 'test_visionllm')
+    result['visionllm'] = brief(full)
+    result['ratio_AP'] = round(full[KEYS['AP']] / result['deformable_detr']['AP'], 4)
+    names = list(ours.metainfo.classes)
+    kept = []
+    for i, half in enumerate((names[::2], names[1::2])):
+        metrics = test(with_categories(ours, half), checkpoint, work_dir / f'test_half_{i}')
+        kept += [metrics[f'coco/{n}_precision'] / full[f'coco/{n}_precision'] for n in half]
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(names).tolist() for _ in range(3)]
+    found = [
+        test(with_categories(ours, order), checkpoint, work_dir / f'test_order_{i}')[KEYS['AP']]
+        for i, order in enumerate(orders)
+    ]
+    result['half_of_categories'] = dict(ratio_of_their_AP=round(float(np.mean(kept)), 4))
+    result['orders'] = dict(AP=found)
+    result['what_the_llm_adds'] = measure(str(work_dir / 'visionllm.py'), str(checkpoint))
+    took = {name: round(training_seconds(work_dir / name)) for name in ('start', 'visionllm', 'deformable_detr')}
+    text = load_package_weights(ours.model.bbox_head.init_cfg.checkpoint)['meta']['seconds']
+    result['seconds'] = dict(took, text_pretraining=text)
+    if equal_seconds:
+        each = took['deformable_detr'] / (start_iters + iters)
+        longer = round((text + took['start'] + took['visionllm']) / each)
+        cfg = load(START, longer, seed)
+        train({'equal_seconds': cfg}, work_dir, parallel=False)
+        metrics = test(cfg, work_dir / 'equal_seconds' / f'iter_{longer}.pth', work_dir / 'test_equal')
+        ap = metrics[KEYS['AP']]
+        result['equal_seconds'] = dict(iterations=longer, **brief(metrics), ratio_AP=round(full[KEYS['AP']] / ap, 4))
+    return result
+
+
+def summarize() -> None:
+    """Print the table of all seeds."""
+    found = [json.loads(p.read_text()) for p in sorted(RESULTS.glob('accuracy_vs_deformable_detr_*.json'))]
+    if not found:
+        raise SystemExit('no seed has been measured yet')
+    print(f'{len(found)} seeds: {[f["seed"] for f in found]}\n\n| | AP | AP50 | AP75 |\n|---|---:|---:|---:|')
+    for name in ('start', 'deformable_detr', 'visionllm'):
+        columns = [[f[name][key] for f in found] for key in KEYS]
+        print(f'| {name} | {" | ".join(map(spread, columns))} |')
+    print(f'\nratio of AP: {spread([f["ratio_AP"] for f in found])}')
+
+
+def spread(values: list[float]) -> str:
+    deviation = f' ± {statistics.stdev(values):.3f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.3f}{deviation}'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--config', default='configs/visionllm/visionllm_tiny_scenes.py')
-    parser.add_argument('--iters', type=int, help='iterations of both; by default the config\'s own')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--start-iters', type=int, default=4000)
+    parser.add_argument('--iters', type=int, default=3000)
     parser.add_argument('--work-dir', default='work_dirs/accuracy_vs_deformable_detr')
-    parser.add_argument('--parallel', action='store_true', help='train both at once, a core each')
+    parser.add_argument('--equal-seconds', action='store_true', help='and a Deformable DETR for as many seconds')
+    parser.add_argument('--summary', action='store_true', help='print the seeds that are there, train nothing')
     args = parser.parse_args()
-    work_dir = (ROOT / args.work_dir).resolve()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    cfg = Config.fromfile(ROOT / args.config)
-    cfg.model.neck.outline_head = None
-    if args.iters:
-        cfg.train_cfg.update(max_iters=args.iters, val_interval=args.iters)
-        cfg.param_scheduler[-1].end = args.iters
-    cfg.default_hooks.checkpoint.save_last = True
-    cfg.test_evaluator.classwise = True
-    iters = cfg.train_cfg.max_iters
-
-    run('tools/make_scenes.py', 'data/scenes', '--train', '6000', '--val', '300', '--seed', '0')
-    pretrained = ROOT / cfg.model.bbox_head.init_cfg.checkpoint
-    if not pretrained.exists():
-        run('tools/train.py', 'configs/visionllm/llm_tiny_scenes_pretrain.py', '--work-dir', str(pretrained.parent))
-    configs = dict(visionllm=cfg, deformable_detr=deformable_detr_twin(cfg))
-    train(configs, work_dir, args.parallel)
-
-    checkpoints = {name: work_dir / name / f'iter_{iters}.pth' for name in configs}
-    results = {
-        name: test(configs[name], checkpoints[name], work_dir / f'test_{name}') for name in configs
-    }
-    ours = checkpoints['visionllm']
-    full = results['visionllm']
-
-    def measure(name: str, changed: Config) -> dict[str, float]:
-        return test(changed, ours, work_dir / f'test_{name}')
-
-    other_mode = copy.deepcopy(cfg)
-    other_mode.model.bbox_head.decode_mode = (
-        'argmax' if cfg.model.bbox_head.get('decode_mode', 'expectation') == 'expectation' else 'expectation'
-    )
-    other = measure('other_decode_mode', other_mode)
-    names = list(cfg.metainfo.classes)
-    rng = np.random.default_rng(0)
-    kept_ap, full_ap = [], []
-    for half in (names[::2], names[1::2]):
-        metrics = measure(f'half_{len(kept_ap)}', with_instruction(cfg, half))
-        kept_ap += [metrics[f'coco/{name}_precision'] for name in half]
-        full_ap += [full[f'coco/{name}_precision'] for name in half]
-    orders = [
-        measure(f'order_{i}', with_instruction(cfg, rng.permutation(names).tolist()))['coco/bbox_mAP']
-        for i in range(3)
-    ]
-    ap, theirs = full['coco/bbox_mAP'], results['deformable_detr']['coco/bbox_mAP']
-    print(
-        json.dumps(
-            dict(
-                iters=iters,
-                visionllm=dict(AP=ap, AP50=full['coco/bbox_mAP_50'], AP75=full['coco/bbox_mAP_75']),
-                deformable_detr=dict(
-                    AP=theirs,
-                    AP50=results['deformable_detr']['coco/bbox_mAP_50'],
-                    AP75=results['deformable_detr']['coco/bbox_mAP_75'],
-                ),
-                ratio_AP=round(ap / theirs, 4),
-                other_decode_mode={other_mode.model.bbox_head.decode_mode: other['coco/bbox_mAP']},
-                half_of_categories=dict(
-                    AP=round(float(np.mean(kept_ap)), 4),
-                    AP_with_all=round(float(np.mean(full_ap)), 4),
-                    ratio=round(float(np.mean(kept_ap) / np.mean(full_ap)), 4),
-                ),
-                orders=dict(AP=orders, largest_difference=round(max(abs(o - ap) for o in orders), 4)),
-            )
-        )
-    )
+    if not args.summary:
+        work_dir = (ROOT / args.work_dir / f'seed_{args.seed}').resolve()
+        work_dir.mkdir(parents=True, exist_ok=True)
+        result = compare(args.seed, args.start_iters, args.iters, work_dir, args.equal_seconds)
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f'accuracy_vs_deformable_detr_{args.seed}.json'
+        path.write_text(json.dumps(result, indent=1) + '\n')
+        print(path)
+    summarize()
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import load_checkpoint
 from torch import nn
 
@@ -58,3 +58,15 @@ def trained(config: str, checkpoint: str) -> tuple[Config, nn.Module]:
     model = MODELS.build(cfg.model).eval()
     load_checkpoint(model, checkpoint, map_location='cpu')
     return cfg, model
+
+
+def moved(cfg: Config, old: str, new: str) -> Config:
+    """A config whose data lie elsewhere."""
+    return Config.fromstring(cfg.pretty_text.replace(old, new), '.py')
+
+
+def innermost(dataset: ConfigDict) -> ConfigDict:
+    """The dataset inside of wrappers."""
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset

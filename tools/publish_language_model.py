@@ -11,19 +11,19 @@ What text does not train, the projection of image tokens, is left out. Configs t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmvisionllm.utils import check_exists
 from mmvisionllm.utils.package_weights import save_package_weights
+from mmvisionllm.utils.training_log import logged_iterations, training_seconds
 from mmvisionllm.utils.weights import read_weights
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmvisionllm' / 'pretrained'
 PREFIX = 'bbox_head.'
 UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
-# Of the training's log.
+# Of the training's log, every fifth line.
 KEYS = ('step', 'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_text', 'acc')
 
 
@@ -40,16 +40,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_log(work_dir: Path) -> list[dict[str, float]]:
-    """Every fifth line of the newest logs of a training, which may have been resumed."""
-    found = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        lines = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
-        found.update({line['step']: line for line in lines if 'loss' in line})
-    steps = sorted(found)
-    return [{k: round(found[i][k], 4) for k in KEYS if k in found[i]} for i in steps[4::5]]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Publish. Returns the exit status: 0, or 2 for a checkpoint that is of no decoder."""
     args = parse_args(argv)
@@ -61,12 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not state:
         print(f'publish_language_model: {args.checkpoint} holds no {PREFIX}*', file=sys.stderr)
         return 2
-    checkpoint = Path(args.checkpoint)
+    work_dir = Path(args.checkpoint).parent
     meta = dict(
-        command=f'mim train mmvisionllm {checkpoint.parent.name}.py',
-        checkpoint=checkpoint.name,
+        command=f'mim train mmvisionllm {work_dir.name}.py',
+        checkpoint=Path(args.checkpoint).name,
         weights=sum(value.numel() for value in state.values()),
-        log=read_log(checkpoint.parent),
+        seconds=round(training_seconds(work_dir)),
+        log=[
+            {k: round(line[k], 4) for k in KEYS if k in line}
+            for line in logged_iterations(work_dir)[4::5]
+        ],
     )
     args.folder.mkdir(parents=True, exist_ok=True)
     path = args.folder / f'{args.name}.safetensors'

@@ -16,9 +16,9 @@ from .prefix import Prefix
 def object_positions(objects: Tensor, queries: Tensor) -> Tensor:
     """What stands at an object's positions, ``[object] [<cls>] [<x1>] ...``.
 
-    First its own token, where its category's name stands in ``{"star":<c0>}``, then the format's queries, to each of which
-    the token is added as well. A pretrained language model looks the class up as it continues any repeated pattern; one
-    from scratch needs the token at the query.
+    First its own token, where its category's name stands in ``{"star":<c0>}``, then the format's queries, to each of
+    which the token is added as well. A pretrained language model looks the class up as it continues any repeated
+    pattern; one from scratch needs the token at the query.
 
     Args:
         objects: (B, n, D).

@@ -1,6 +1,5 @@
 """The tokenizer starts out as mmdet's Deformable DETR does."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,13 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(scope='module')
 def pair():
     """A Deformable DETR and the tokenizer of the same sizes, both initialised."""
-    sys.path.insert(0, str(ROOT / 'benchmarks'))
-    try:
-        from deformable_detr_twin import deformable_detr_twin
-    finally:
-        sys.path.pop(0)
     init_default_scope('mmdet')
-    cfg = Config.fromfile(ROOT / 'configs/visionllm/visionllm_tiny_scenes.py')
+    detector = 'deformable_detr/deformable-detr-refine_tiny_scenes'
+    detr, neck = (
+        Config.fromfile(ROOT / f'configs/{name}.py').model for name in (detector, 'visionllm/visionllm_tiny_scenes')
+    )
     torch.manual_seed(0)
-    detr = MODELS.build(deformable_detr_twin(cfg).model)
-    neck = MODELS.build(cfg.model.neck)
+    detr, neck = MODELS.build(detr), MODELS.build(neck.neck)
     for model in (detr, neck):
         model.init_weights()
     return detr, neck
