@@ -22,12 +22,15 @@ CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco
 TOKENIZER = str(ROOT / 'configs/_base_/tokenizers/scenes')
 
 
-@pytest.fixture
-def cfg():
+AS_WRITTEN = CONFIG.with_name(CONFIG.name.replace('visionllm_', 'visionllm-paper_'))
+
+
+@pytest.fixture(params=[CONFIG, AS_WRITTEN], ids=['our form', "the paper's form"])
+def cfg(request):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     np.random.seed(0)
-    return Config.fromfile(str(CONFIG))
+    return Config.fromfile(str(request.param))
 
 
 @pytest.fixture
@@ -70,6 +73,31 @@ def test_a_training_step(cfg, small_model):
     assert not [
         n for n, p in small_model.named_parameters() if not p.requires_grad and p.grad is not None
     ]
+
+
+def test_what_the_forms_learn_from(cfg, small_model):
+    data = small_model.data_preprocessor(batch(), True)
+    losses = {name.split('.')[-1] for name in small_model(**data, mode='loss')}
+    common = {'tok_loss_cls', 'tok_loss_bbox', 'loss_cls', 'loss_bbox', 'loss_dec_cls', 'loss_dec_loc'}
+    boxes = {'tok_loss_iou', 'loss_iou', 'loss_dec_bbox', 'loss_dec_iou'}
+    decoder = small_model.bbox_head
+    if 'paper_bbox_head' in cfg:
+        # Centers, cross-entropy, one-hot targets, argmax; objects matched to the decoder's own predictions.
+        assert decoder.assigner is not None and decoder.decode_mode == 'argmax'
+        assert decoder.criterion.location_sigma == 0 and not small_model.neck.with_box_refine
+        assert losses - boxes == common
+        assert not losses & {'loss_dec_bbox', 'loss_dec_iou'}
+    else:
+        assert decoder.assigner is None and losses == common | boxes
+
+
+def test_all_image_tokens_are_decoded_to_match_the_papers_way(cfg, small_model):
+    lengths = []
+    small_model.bbox_head.language_model.register_forward_pre_hook(
+        lambda module, args: lengths.append(args[1].num_objects)
+    )
+    small_model(**small_model.data_preprocessor(batch(), True), mode='loss')
+    assert lengths == [100 if 'paper_bbox_head' in cfg else 2]
 
 
 def test_learning_rates(cfg, small_model):

@@ -69,3 +69,12 @@ def test_names_of_another_dataset():
     assert max(len(s.instruction.categories) for s in found) == 20
     assert all(len(s.names) == 5 for s in found)
     assert build(categories='coco').metainfo['classes'][0] == 'person'
+
+
+def test_the_first_samples_are_easy():
+    dataset = DATASETS.build(dict(type='SceneTextDataset', length=60, num_easy=30))
+    sizes = [len(dataset[i]['sample'].instruction.categories) for i in range(60)]
+    assert max(sizes[:30]) == 3 and max(sizes[30:]) == 10
+    # The others are what they are without easy ones before them.
+    plain = DATASETS.build(dict(type='SceneTextDataset', length=60))
+    assert plain[45]['sample'].instruction == dataset[45]['sample'].instruction
