@@ -11,6 +11,8 @@ model = dict(
     lookup_accuracy=0.0,
     with_points=False,  # known from stage 1, and four queries more for each object
     noise=0.2,  # the mean of four words is half as long as a word
+    confusion=0.0,  # descriptions resemble one another as they are
+    num_background=0,
     bbox_head=dict(
         format_parser=dict(num_samples=1, num_practice=2),
         init_cfg=dict(

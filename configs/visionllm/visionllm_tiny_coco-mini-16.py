@@ -1,5 +1,5 @@
 # Learning by heart: trained on 16 real photos, tested on the same. It tells a pipeline that loses or shifts boxes.
-#   mim train mmvisionllm llm_tiny_coco_pretrain.py --work-dir work_dirs/llm_tiny_coco_pretrain
+#   mim train mmvisionllm llm_tiny_coco_pretrain.py
 #   mim train mmvisionllm visionllm_tiny_coco-mini-16.py
 _base_ = ['./visionllm_tiny_coco-mini.py']
 num_images = 16

@@ -1,5 +1,5 @@
 # The tiny model on real photos: a small COCO-format set at data/coco_mini (train2017/, val2017/, annotations/).
-#   mim train mmvisionllm llm_tiny_coco_pretrain.py --work-dir work_dirs/llm_tiny_coco_pretrain
+#   mim train mmvisionllm llm_tiny_coco_pretrain.py
 #   mim train mmvisionllm visionllm_tiny_coco-mini.py
 # It shows that real data goes through, not what the method can do: that takes the R50 config and COCO.
 _base_ = ['./visionllm_tiny_scenes_stage1.py']
@@ -16,7 +16,7 @@ model = dict(
         text_encoder=dict(tokenizer=tokenizer)),
     bbox_head=dict(
         language_model=dict(tokenizer=tokenizer),
-        init_cfg=dict(checkpoint='work_dirs/llm_tiny_coco_pretrain/iter_1000.pth')))
+        init_cfg=dict(checkpoint='work_dirs/llm_tiny_coco_pretrain/iter_2000.pth')))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,6 +1,6 @@
 # Four tasks together on real photos (data/coco_mini, as visionllm_tiny_coco-mini.py): detection, segmentation, grounding,
 # captioning.
-#   mim train mmvisionllm llm_tiny_coco_pretrain.py --work-dir work_dirs/llm_tiny_coco_pretrain
+#   mim train mmvisionllm llm_tiny_coco_pretrain.py
 #   mim train mmvisionllm visionllm_tiny_coco-mini_multitask.py
 # It shows that real data goes through, not what the method can do. There are no expressions about the training photos:
 # grounding is trained and tested on the same 27.
