@@ -113,16 +113,16 @@ def main() -> None:
     for i in range(args.iterations):
         batch = [train[j]['sample'] for j in range(i * args.batch_size, (i + 1) * args.batch_size)]
         losses = model(batch)
-        if i == 0:
-            first = float(losses['loss_dec_cls'])
-            sizes = [len(s.instruction.categories) for s in batch for c in s.classes if c >= 0]
-            guess = sum(math.log(1 + size) for size in sizes) / len(sizes)
         loss = sum(value for key, value in losses.items() if key.startswith('loss'))
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
+        if i == 0:
+            sizes = [len(s.instruction.categories) for s in batch for c in s.classes if c >= 0]
+            guess = sum(math.log(1 + size) for size in sizes) / len(sizes)
+            first = dict(loss=losses['loss_dec_cls'].item(), uniform_guess=guess, gradient_norm=norm.item())
         if (i + 1) % 20 == 0:
             results.append(dict(iteration=i + 1, **measure()))
             print(
@@ -130,7 +130,7 @@ def main() -> None:
                 f'norm {float(norm):.2f}, trained on {float(losses["acc"]):.0f}%, {results[-1]}',
                 flush=True,
             )
-    print(json.dumps(dict(first_loss=first, uniform_guess=guess, results=results)))
+    print(json.dumps(dict(first_step=first, results=results)))
 
 
 if __name__ == '__main__':
