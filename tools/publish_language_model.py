@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmvisionllm.utils import check_exists
-from mmvisionllm.utils.package_weights import save_package_weights
+from mmvisionllm.utils.package_weights import FOLDER, save_package_weights
 from mmvisionllm.utils.training_log import logged_iterations, training_seconds
 from mmvisionllm.utils.weights import read_weights
 
-PACKAGE = Path(__file__).resolve().parents[1] / 'mmvisionllm' / 'pretrained'
 PREFIX = 'bbox_head.'
 UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
 # Of the training's log, every fifth line.
@@ -34,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('checkpoint', help='of a text pretraining')
     parser.add_argument('name', help='of the weights')
-    parser.add_argument('--folder', type=Path, default=PACKAGE, help='(default: %(default)s)')
+    parser.add_argument('--folder', type=Path, default=FOLDER, help='(default: %(default)s)')
     args = parser.parse_args(argv)
     check_exists(parser, 'checkpoint', args.checkpoint)
     return args
