@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/models/visionllm_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-max_iters = 500  # two to three minutes on two cores
+max_iters = 500  # two to four minutes on two cores
 
 model = dict(
     # Paper: start from a trained Deformable DETR and a language model pretrained on text.

@@ -129,7 +129,8 @@ class OpenEndedDecoder(BaseModule):
         self.loss_weight = loss_weight
         self.align_weight = align_weight
         self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
-        self.assigner = TASK_UTILS.build(train_cfg['assigner']) if train_cfg else None
+        assigner = (train_cfg or {}).get('assigner')
+        self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.decode_mode = decode_mode
         self.location_prior = location_prior
         self.detach_location = detach_location
