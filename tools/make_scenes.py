@@ -9,9 +9,8 @@ The same settings give the same bytes. A folder that is complete is left as it i
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-
-import cv2
 
 from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 
@@ -26,6 +25,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--image-size', type=int, default=128, help='side in pixels (default 128)')
     parser.add_argument('--max-objects', type=int, default=8,
                         help='most objects in an image (default 8)')
+    parser.add_argument('--num-workers', type=int, default=os.cpu_count() or 1,
+                        help='processes that render (default: one per core)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace scenes made with other settings; other files are left alone')
     return parser.parse_args(args)
@@ -39,11 +40,10 @@ def _print_progress(split: str, done: int, total: int) -> None:
 def main(args: list[str] | None = None) -> int:
     """Run the tool. Returns the exit status: 0, or 2 for bad arguments or an unusable folder."""
     options = vars(parse_args(args))
-    out, overwrite = options.pop('out'), options.pop('overwrite')
-    cv2.setNumThreads(1)  # the images are too small to share among threads
+    out, overwrite, num_workers = (options.pop(name) for name in ('out', 'overwrite', 'num_workers'))
     try:
         made = make_scenes(out, SceneSettings(**options), overwrite=overwrite,
-                           progress=_print_progress)
+                           progress=_print_progress, num_workers=num_workers)
     except (ValueError, OSError) as error:
         print(f'make_scenes: {error}', file=sys.stderr)
         return 2

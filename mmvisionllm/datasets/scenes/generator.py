@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +15,7 @@ import numpy as np
 
 from .coco_writer import KINDS, SplitRecords, write_json
 from .renderer import render
-from .scene import check_layout, random_scene
+from .scene import Scene, check_layout, random_scene
 
 #: Raise when the same settings give other bytes, so that old folders are not taken for new ones.
 GENERATOR_VERSION = 4
@@ -102,7 +105,8 @@ def _clear(out: Path) -> None:
 
 
 def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = False,
-                progress: Callable[[str, int, int], None] | None = None) -> bool:
+                progress: Callable[[str, int, int], None] | None = None,
+                num_workers: int = 1) -> bool:
     """Write ``OUT/{train,val}/*.png``, ``OUT/annotations/*.json`` and ``OUT/scenes.json``.
 
     Args:
@@ -110,6 +114,7 @@ def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = F
         settings: what to make.
         overwrite: replace scenes made with other settings.
         progress: called as ``progress(split, done, total)`` after every image.
+        num_workers: processes that render; the bytes are the same whatever their number.
 
     Returns:
         False if the folder was already complete with these settings and nothing was done.
@@ -125,23 +130,38 @@ def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = F
     (out / 'annotations').mkdir(parents=True, exist_ok=True)
     write_json(out / _SETTINGS_FILE, dict(marks, complete=False))
     for split in SPLITS:
-        _make_split(out, split, settings, progress)
+        _make_split(out, split, settings, progress, num_workers)
     write_json(out / _SETTINGS_FILE, dict(marks, complete=True))
     return True
 
 
 def _make_split(out: Path, split: str, settings: SceneSettings,
-                progress: Callable[[str, int, int], None] | None) -> None:
+                progress: Callable[[str, int, int], None] | None, num_workers: int) -> None:
     folder, total = out / split, getattr(settings, split)
     folder.mkdir(exist_ok=True)
     records = SplitRecords(split, settings.seed)
-    for index in range(total):
-        rng = image_rng(settings.seed, split, index)
-        scene = random_scene(rng, settings.image_size, settings.max_objects)
-        name = f'{index + 1:012d}.png'
-        encoded = cv2.imencode('.png', np.ascontiguousarray(render(scene)[..., ::-1]))[1]
-        (folder / name).write_bytes(encoded.tobytes())
-        records.add(scene, index + 1, name, rng)
-        if progress is not None:
-            progress(split, index + 1, total)
+    write = partial(_write_scene, folder, split, settings)
+    with ExitStack() as stack:
+        scenes = map(write, range(total))
+        if num_workers > 1:
+            # The images are too small to share among threads.
+            pool = ProcessPoolExecutor(num_workers, initializer=cv2.setNumThreads, initargs=(1,))
+            scenes = stack.enter_context(pool).map(write, range(total), chunksize=16)
+        for index, (scene, rng) in enumerate(scenes):
+            records.add(scene, index + 1, _file_name(index), rng)
+            if progress is not None:
+                progress(split, index + 1, total)
     records.write(out / 'annotations')
+
+
+def _file_name(index: int) -> str:
+    return f'{index + 1:012d}.png'
+
+
+def _write_scene(folder: Path, split: str, settings: SceneSettings, index: int) -> tuple[Scene, np.random.Generator]:
+    """Write an image. Returns its scene, and its randomness for what is said about it."""
+    rng = image_rng(settings.seed, split, index)
+    scene = random_scene(rng, settings.image_size, settings.max_objects)
+    encoded = cv2.imencode('.png', np.ascontiguousarray(render(scene)[..., ::-1]))[1]
+    (folder / _file_name(index)).write_bytes(encoded.tobytes())
+    return scene, rng

@@ -50,7 +50,7 @@ def test_layout_on_disk(made):
 
 def test_same_seed_same_bytes_in_another_process(made, tmp_path):
     command = [sys.executable, str(TOOL), str(tmp_path / 'again'), '--train', '6', '--val', '3',
-               '--seed', '5']
+               '--seed', '5', '--num-workers', '2']
     root = str(TOOL.parents[1])
     environment = os.environ | dict(PYTHONHASHSEED='77', PYTHONPATH=root)
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
