@@ -162,9 +162,12 @@ class Demo:
     def train_start(self) -> None:
         self.run_training(START)
 
-    def train(self) -> None:
+    def train_stage1(self) -> None:
         # With --quick, it ends after fewer iterations than the config names.
-        self.run_training(self.detector, f'model.init_cfg.checkpoint={self.path_of(START)}')
+        self.run_training(DETECTOR, f'model.init_cfg.checkpoint={self.path_of(START)}')
+
+    def train(self) -> None:
+        self.train_stage1()
 
     def run_training(self, config: str, *options: str) -> None:
         """Train a config, or go on where it stopped; the test comes later."""

@@ -1,11 +1,10 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""One model for all tasks, from nothing to pictures: stage 1, text about tasks, stage 2, its test, and pictures.
+"""One model for all tasks, from nothing to pictures: what `make demo` trains, text about tasks, stage 2, its test, pictures.
 
     make demo-tasks
     python tools/demo_tasks.py [--quick] [--dir DIR]
 
-Scenes of `make demo` are used if they are there, not its detectors: stage 1 is a more detailed model.
-See demo_scenes.py, which tells how stages work.
+What `make demo` has left is gone on from. See demo_scenes.py, which tells how stages work.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
+from demo_scenes import DETECTOR as STAGE1
 from demo_scenes import SCENES, Demo, choose_scenes, main
 
-STAGE1, STAGE2 = 'visionllm_tiny_scenes_stage1', 'visionllm_tiny_scenes_stage2'
+STAGE2 = 'visionllm_tiny_scenes_stage2'
 EXPRESSIONS = 'llm_tiny_scenes_expressions'
 # Headlines of the metrics, in the order of the tasks.
 HEADLINES = {
@@ -37,9 +37,9 @@ class TasksDemo(Demo):
     detector: ClassVar[str] = STAGE2
 
     def prepare(self) -> None:
-        """Scenes, stage 1, and text about tasks."""
-        self.stage('scenes', self.make_scenes)
-        self.stage('stage 1', lambda: self.run_training(STAGE1), lambda: self.checkpoint(STAGE1))
+        """Scenes, Deformable DETR, stage 1, and text about tasks."""
+        super().prepare()
+        self.stage('stage 1', self.train_stage1, lambda: self.checkpoint(STAGE1))
         self.stage('expressions', self.learn_expressions, lambda: self.checkpoint(EXPRESSIONS))
 
     def learn_expressions(self) -> None:

@@ -5,34 +5,11 @@
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/scenes_detection.py',
-    '../_base_/models/visionllm_tiny.py',
+    '../_base_/models/deformable-detr_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
 max_iters = 2400  # seven to ten minutes on two cores
-neck = _base_.model.neck
-
-model = dict(
-    _delete_=True,
-    type='DeformableDETR',
-    data_preprocessor=_base_.model.data_preprocessor,
-    backbone=_base_.model.backbone,
-    neck=neck.channel_mapper,
-    num_queries=neck.num_queries,
-    num_feature_levels=neck.num_feature_levels,
-    with_box_refine=neck.with_box_refine,
-    encoder=neck.encoder,
-    decoder=neck.decoder,
-    positional_encoding=neck.positional_encoding,
-    bbox_head=dict(
-        type='DeformableDETRHead',
-        num_classes=len(_base_.categories),
-        embed_dims=_base_.embed_dims,
-        sync_cls_avg_factor=True,
-        loss_cls=neck.token_head.loss_cls,
-        loss_bbox=neck.token_head.loss_bbox,
-        loss_iou=neck.token_head.loss_iou),
-    train_cfg=neck.token_head.train_cfg,
-    test_cfg=dict(max_per_img=100))
+model = dict(bbox_head=dict(num_classes=len(_base_.categories)))
 
 # Without the instruction, which is their last step.
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=_base_.train_pipeline[:-1])))

@@ -1,4 +1,5 @@
 # Learning by heart: trained on 16 real photos, tested on the same. It tells a pipeline that loses or shifts boxes.
+#   mim train mmvisionllm deformable-detr-refine_tiny_coco-mini.py
 #   mim train mmvisionllm llm_tiny_coco_pretrain.py
 #   mim train mmvisionllm visionllm_tiny_coco-mini-16.py
 _base_ = ['./visionllm_tiny_coco-mini.py']

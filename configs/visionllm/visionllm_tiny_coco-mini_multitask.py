@@ -1,5 +1,6 @@
 # Four tasks together on real photos (data/coco_mini, as visionllm_tiny_coco-mini.py): detection, segmentation, grounding,
 # captioning.
+#   mim train mmvisionllm deformable-detr-refine_tiny_coco-mini.py
 #   mim train mmvisionllm llm_tiny_coco_pretrain.py
 #   mim train mmvisionllm visionllm_tiny_coco-mini_multitask.py
 # It shows that real data goes through, not what the method can do. There are no expressions about the training photos:
@@ -12,11 +13,12 @@ max_iters = 1200  # half an hour on one core
 model = dict(
     # Losses as in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
     neck=dict(
-        outline_head=dict(loss=dict(type='L1Loss', loss_weight=15.0)),
-        outline_refiner=dict(loss=dict(type='L1Loss', loss_weight=15.0))),
+        outline_head=dict(num_harmonics=16, loss=dict(type='L1Loss', loss_weight=15.0)),
+        outline_refiner=dict(num_levels=2, num_steps=2, loss=dict(type='L1Loss', loss_weight=15.0))),
     bbox_head=dict(
-        token_grad=1.0,  # outlines and colours must get into the tokens, from the start here: there is one stage
         loss_weight=0.5,
+        tokens_per_step=450,
+        fade_background=True,
         loss=dict(location_weight=0.5, location_sigma=2.0, loss_bbox=dict(loss_weight=20.0)),
         text_weight=6.0,
         text_token_grad=5.0,
@@ -29,7 +31,16 @@ meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 random_set = dict(
     outline_points=24, outline_sampling='balanced', random_template=True, random_categories=0.9, random_order=True)
 
-instances_train = _base_.train_dataloader.dataset.dataset
+objects = [
+    load,
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    resize,
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+instances_train = dict(
+    _base_.train_dataloader.dataset.dataset,
+    pipeline=[*objects, dict(type='AttachInstruction', categories=_base_.categories, **random_set)])
 grounding = dict(
     type='RefExpDataset',
     data_root=data_root,
@@ -57,11 +68,7 @@ captioning = dict(
 segmentation = dict(
     instances_train,
     pipeline=[
-        load,
-        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-        resize,
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='PackDetInputs'),
+        *objects,
         dict(
             type='AttachInstruction',
             task='segmentation',

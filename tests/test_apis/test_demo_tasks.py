@@ -19,9 +19,9 @@ def test_quick_demo_of_all_tasks(tmp_path, capfd, monkeypatch):
     printed = capfd.readouterr().out
     # Each training starts from the one before.
     for part, path in (
-        ('bbox_head', 'visionllm_tiny_scenes_stage1'),
-        ('backbone', 'visionllm_tiny_scenes_stage1'),
-        ('neck', 'visionllm_tiny_scenes_stage1'),
+        ('bbox_head', 'visionllm_tiny_scenes'),
+        ('backbone', 'visionllm_tiny_scenes'),
+        ('neck', 'visionllm_tiny_scenes'),
         ('bbox_head', 'llm_tiny_scenes_expressions'),
     ):
         assert f'load {part} in model from: work_dirs/{path}/iter_2.pth' in printed
