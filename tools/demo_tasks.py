@@ -1,5 +1,5 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""One model for all tasks, from nothing to pictures: what `make demo` trains, text about tasks, stage 2, its test, pictures.
+"""One model for all tasks, from nothing to pictures: stages as of `make demo`, text about tasks, stage 2, test, pictures.
 
     make demo-tasks
     python tools/demo_tasks.py [--quick] [--dir DIR]

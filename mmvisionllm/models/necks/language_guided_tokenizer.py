@@ -50,8 +50,6 @@ class LanguageGuidedTokenizer(BaseModule):
             one to one, which is G times the supervision for little more time (Group DETR, ICCV 2023). The first are the
             image tokens.
         num_feature_levels: Scales that come out of ``channel_mapper``.
-        num_detail_levels: The finest of them, which the decoder alone looks at: where objects are a few pixels of the
-            other scales, outlines need a finer one, and in the encoder it would cost more than all others together.
         positional_encoding: As in mmdet.
         with_box_refine: Refine reference points from layer to layer, as in mmdet.
 
@@ -63,6 +61,7 @@ class LanguageGuidedTokenizer(BaseModule):
     _init_layers = DeformableDETR._init_layers
     pre_transformer = DeformableDETR.pre_transformer
     pre_decoder = DeformableDETR.pre_decoder
+    forward_encoder = DeformableDETR.forward_encoder
     get_valid_ratio = staticmethod(DeformableDETR.get_valid_ratio)
     as_two_stage = False
 
@@ -79,7 +78,6 @@ class LanguageGuidedTokenizer(BaseModule):
         num_queries: int = 100,
         num_query_groups: int = 1,
         num_feature_levels: int = 4,
-        num_detail_levels: int = 0,
         positional_encoding: OptConfigType = None,
         with_box_refine: bool = False,
         init_cfg: dict | list | None = None,
@@ -88,7 +86,6 @@ class LanguageGuidedTokenizer(BaseModule):
         self.channel_mapper = MODELS.build(channel_mapper)
         self.num_queries = num_queries
         self.num_feature_levels = num_feature_levels
-        self.num_detail_levels = num_detail_levels
         self.with_box_refine = with_box_refine
         self.encoder, self.decoder = encoder, decoder
         self.positional_encoding = dict(num_feats=128, normalize=True, offset=-0.5)
@@ -132,7 +129,7 @@ class LanguageGuidedTokenizer(BaseModule):
             self.text_encoder = MODELS.build(text_encoder)
             self.fusions = nn.ModuleList(
                 LanguageFusion(self.embed_dims, self.text_encoder.embed_dims, **(fusion or {}))
-                for _ in range(num_feature_levels - num_detail_levels)
+                for _ in range(num_feature_levels)
             )
 
     def init_weights(self) -> None:
@@ -170,12 +167,9 @@ class LanguageGuidedTokenizer(BaseModule):
         features = self.channel_mapper(tuple(features))
         if self.text_encoder is not None:
             language, language_mask = self.text_encoder(texts)
-            details = self.num_detail_levels
-            fused = (
-                fuse(feature, language, language_mask)
-                for fuse, feature in zip(self.fusions, features[details:])
+            features = tuple(
+                fuse(feature, language, language_mask) for fuse, feature in zip(self.fusions, features)
             )
-            features = (*features[:details], *fused)
         encoder_inputs, decoder_inputs = self.pre_transformer(features, batch_data_samples)
         encoded = self.forward_encoder(**encoder_inputs)
         # mmdet's `pre_decoder` returns the head's inputs too; a single-stage decoder has none.
@@ -205,29 +199,6 @@ class LanguageGuidedTokenizer(BaseModule):
         tokens = self.outline_refiner.look(tokens, decoder_inputs['memory'], sizes, ratios)
         # In training, only what is matched is worth it.
         return tokens if self.training else replace(tokens, outlines=self.outline_refiner(tokens)[-1])
-
-    def forward_encoder(
-        self,
-        feat: Tensor,
-        feat_mask: Tensor | None,
-        feat_pos: Tensor,
-        spatial_shapes: Tensor,
-        level_start_index: Tensor,
-        valid_ratios: Tensor,
-    ) -> dict[str, Tensor | None]:
-        """mmdet's step, past the levels of details."""
-        level = self.num_detail_levels
-        start = int(level_start_index[level])
-        encoded = self.encoder(
-            query=feat[:, start:],
-            query_pos=feat_pos[:, start:],
-            key_padding_mask=None if feat_mask is None else feat_mask[:, start:],
-            spatial_shapes=spatial_shapes[level:],
-            level_start_index=level_start_index[level:] - start,
-            valid_ratios=valid_ratios[:, level:],
-        )
-        memory = torch.cat([feat[:, :start], encoded], 1) if level else encoded
-        return dict(memory=memory, memory_mask=feat_mask, spatial_shapes=spatial_shapes)
 
     def forward_decoder(
         self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_mask: Tensor | None, reference_points: Tensor,

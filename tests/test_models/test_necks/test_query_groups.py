@@ -1,6 +1,5 @@
-"""Groups of queries and levels of details of the tokenizer."""
+"""Groups of queries of the tokenizer."""
 
-import copy
 
 import pytest
 import torch
@@ -93,32 +92,3 @@ def test_every_group_learns(neck):
     tokens, images = tokenize(in_training(neck))
     sum(neck.loss(tokens, GROUND_TRUTH, images)[0].values()).backward()
     assert (neck.group_queries.weight.grad.abs().sum(1) > 0).all()
-
-
-@pytest.fixture
-def detailed(small):
-    # Strides 8 to 64, the first of them for the decoder alone.
-    cfg = small.neck(num_detail_levels=1)
-    cfg['encoder'] = copy.deepcopy(cfg['encoder'])
-    cfg['encoder']['layer_cfg']['self_attn_cfg']['num_levels'] = 3
-    return small.build(cfg)
-
-
-def test_details_reach_the_decoder_past_the_encoder(detailed):
-    assert len(detailed.fusions) == 3
-    seen = {}
-    detailed.encoder.register_forward_hook(lambda module, args, kwargs, out: seen.update(encoded=out), with_kwargs=True)
-    detailed.decoder.register_forward_hook(lambda module, args, kwargs, out: seen.update(kwargs), with_kwargs=True)
-    features, samples = make_inputs()
-    with torch.no_grad():
-        tokens = detailed.eval()(features, TEXTS, samples)
-        encoded, finest = seen['encoded'], 8 * 12
-        mapped = detailed.channel_mapper(tuple(features))[0].flatten(2).transpose(1, 2)
-        torch.testing.assert_close(seen['value'][:, :finest], mapped)
-        torch.testing.assert_close(seen['value'][:, finest:], encoded)
-        features[0] = features[0] + torch.randn_like(features[0])
-        changed = detailed(features, TEXTS, samples)
-    torch.testing.assert_close(seen['encoded'], encoded)
-    assert (changed.embeddings - tokens.embeddings).abs().max() > 1e-3
-
-
