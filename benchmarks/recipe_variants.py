@@ -136,7 +136,7 @@ def measure(cfg: Config, seed: int, iters: int | None, name: str, work_dir: Path
     if not result.is_file():
         train({run: cfg}, work_dir, parallel=False)
         metrics = test(cfg, work_dir / run / f'iter_{iters}.pth', work_dir / f'test_{run}')
-        result.write_text(json.dumps({k: v for k, v in metrics.items() if k.startswith('coco/')}))
+        result.write_text(json.dumps({k: v for k, v in metrics.items() if '/' in k}))
     return json.loads(result.read_text())
 
 

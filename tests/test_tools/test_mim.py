@@ -118,7 +118,7 @@ def test_train_and_test_by_path(mim, checkpoint, folder):
 
 
 def test_train_with_intern_image(mim, scenes, folder):
-    options = [*TWO_ITERATIONS, 'model.bbox_head.init_cfg=None']
+    options = [*TWO_ITERATIONS, 'model.init_cfg=None', 'model.bbox_head.init_cfg=None']
     log = mim('train', 'mmvisionllm', 'visionllm_tiny-internimage_scenes.py', '--work-dir',
               'intern_image', *options)  # yapf: disable
     assert 'Training finished successfully' in log
