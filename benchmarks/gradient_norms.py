@@ -25,7 +25,6 @@ from mmdet.registry import DATASETS
 KINDS = {
     'tokenizer: objects and boxes': r'tok_(d\d\.)?loss_(cls|bbox|iou)',
     'tokenizer: outlines': r'tok_(d\d\.)?loss_outline',
-    'alignment': 'loss_align',
     'decoder: classes': 'loss_dec_cls',
     'decoder: points': r'loss_dec_(loc|bbox|iou)',
     'decoder: texts': 'loss_dec_text',

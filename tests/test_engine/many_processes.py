@@ -146,8 +146,6 @@ def mixed_config(
     # All instructions of a batch: which ones are left out depends on the number of processes.
     cfg.model.bbox_head.format_parser = dict(loss_weight=10.0, num_samples=100)
     cfg.model.bbox_head.text_weight = 10.0
-    # Expressions are told from the others of a process's own batch.
-    cfg.model.bbox_head.align_weight = 0.0
     return cfg
 
 

@@ -174,7 +174,7 @@ class VisionLLM(BaseDetector):
             tokens, steps = self.neck.outline_refiner.refine(tokens, matches[-1])
             refined = self.neck.outline_refiner.loss(tokens, steps, objects, matches[-1], metas)
             losses.update({f'tok_{key}': value for key, value in refined.items()})
-        losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
+        losses.update(self.bbox_head.loss(tokens, instructions, objects, matches[-1], metas))
         return losses
 
     @staticmethod

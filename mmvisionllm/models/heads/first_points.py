@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.instructions.vocabulary import CoordinateCodec
 
 from ..layers import ellipse_descriptors, outline_waves
 
@@ -36,9 +35,3 @@ def first_points(instructions: Sequence[Instruction], extents: Tensor, outlines:
     waves = outline_waves(index / numbers[:, None], outlines.size(-1) // 2)
     points = torch.einsum('bnh,bpah->bpna', waves, outlines) * half
     return torch.where((numbers > 2)[:, None, None, None], points, corners)
-
-
-def location_prior(points: Tensor, codec: CoordinateCodec, width: float) -> Tensor:
-    """(..., 2) offsets, normalised -> (..., 2, num_bins) logits of a Gaussian around them, ``width`` bins wide."""
-    bins = torch.arange(codec.num_bins, device=points.device)
-    return -0.5 * ((bins - codec.position(points.float())[..., None]) / width) ** 2

@@ -16,9 +16,7 @@ from mmvisionllm.utils.checkpoint import require_checkpoints
 
 from ..language_models.building import quantized_weights_aside
 from ..structures import DecodedSet, ImageTokens
-from .alignment import alignment_loss
 from .class_scoring import detection_scores, score_classes
-from .first_points import first_points, location_prior
 from .format_parser import FormatParser
 from .format_queries import FormatQueries
 from .parallel_decoding import decode_objects, join
@@ -39,28 +37,23 @@ class OpenEndedDecoder(BaseModule):
     Args:
         language_model: :class:`LanguageModel`.
         embed_dims: Channels of the image tokens.
-        loss_weight: Weight of L_dec; the alignment has its own.
+        loss_weight: Weight of L_dec.
         class_logits: What a class token is scored by. ``'vocabulary'``: its output embedding, as any token of an LLM.
             ``'contextual'``: that plus a projection of the class token's own hidden state in the instruction, where it
             stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
             the instruction's directly, so that a decoder trained from scratch need not learn to copy them first.
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
-        align_weight: Weight of :func:`alignment_loss`; 0 leaves it out, as the paper does.
         rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
-        location_prior: Width in bins of a Gaussian around the corner or the outline's point that the tokenizer tells,
-            added to the location tokens' logits, see :func:`location_prior`: the language model then says by what to
-            change it, and need not learn to repeat it. 0 leaves it out, as the paper does.
-        token_grad: Share of the decoder's gradient that reaches the image tokens and their aligned projection, 0 to 1.
-            Below 1, the tokenizer learns mostly from its own losses and the alignment, and the language model to read it.
-            It holds for sets of objects.
+        token_grad: Share of the decoder's gradient that reaches the image tokens, 0 to 1. Below 1, the tokenizer learns
+            mostly from its own losses, and the language model to read it. It holds for sets of objects.
         detach_location: Keep box losses from moving the token's location.
         max_per_img: Most objects per image.
         tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
             :func:`decode_objects`: it bounds memory, not the number of objects. None for no bound.
         tokens_per_step: Most tokens that the language model sees at once in training on sets of objects, see
-            :func:`images_within`: the tokenizer and the alignment learn from all images of a batch, the language model
-            from those that fit, at least one. None for all.
+            :func:`images_within`: the tokenizer learns from all images of a batch, the language model from those that
+            fit, at least one. None for all.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
             say in them beside sets of objects.
@@ -85,10 +78,8 @@ class OpenEndedDecoder(BaseModule):
         loss_weight: float = 1.0,
         class_logits: str = 'vocabulary',
         with_extent: bool = False,
-        align_weight: float = 0.0,
         rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
-        location_prior: float = 0.0,
         token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
@@ -127,12 +118,10 @@ class OpenEndedDecoder(BaseModule):
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
         self.loss_weight = loss_weight
-        self.align_weight = align_weight
         self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.decode_mode = decode_mode
-        self.location_prior = location_prior
         self.detach_location = detach_location
         self.max_per_img = max_per_img
         self.tokens_per_pass = tokens_per_pass
@@ -236,9 +225,6 @@ class OpenEndedDecoder(BaseModule):
             for contexts, hidden in passes
         )
         classes, points = join(answers, objects.size(1))
-        if self.location_prior and extents is not None and not classes_only:
-            first = first_points(instructions, extents, outlines).detach()
-            points = points + location_prior(first, self.vocabulary.codec, self.location_prior)
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:
@@ -255,7 +241,7 @@ class OpenEndedDecoder(BaseModule):
         tokens: ImageTokens,
         instructions: Sequence[Instruction],
         batch_gt_instances: list[InstanceData],
-        layer_matches: list[list[tuple[Tensor, Tensor]]],
+        matches: list[Match],
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
         """L_dec on the matched tokens, for sets of objects.
@@ -265,24 +251,18 @@ class OpenEndedDecoder(BaseModule):
             instructions: B instructions.
             batch_gt_instances: ``bboxes`` (n, 4) in pixels, ``labels`` (n,) in the dataset's numbering, and ``points``
                 (n, N, 2) in pixels where the instruction asks for polygons.
-            layer_matches: Per layer of the tokenizer and image the tokens and the objects they are matched to, both (n,).
-                The decoder answers for those of the last layer.
+            matches: Per image the tokens and the objects they are matched to, both (n,).
             batch_img_metas: With ``img_shape`` (height, width).
         """
         number = tokens.embeddings.size(1)  # beyond are further groups of the tokenizer's queries
-        matches = [(index[index < number], gt_index[index < number]) for index, gt_index in layer_matches[-1]]
+        matches = [(index[index < number], gt_index[index < number]) for index, gt_index in matches]
         counts = [len(index) for index, _ in matches]
         images = images_within(self.tokens_per_step, self, instructions, counts, number)
         asked, objects, matches, metas = (
             [part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas)
         )
         losses = self._set_loss(tokens.select(images), asked, objects, matches, metas)
-        losses = {key: value * self.loss_weight for key, value in losses.items()}
-        if self.align_weight:
-            losses['loss_align'] = self.align_weight * alignment_loss(
-                self, tokens, instructions, batch_gt_instances, layer_matches
-            )
-        return losses
+        return {key: value * self.loss_weight for key, value in losses.items()}
 
     def _set_loss(
         self,

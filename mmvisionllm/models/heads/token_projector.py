@@ -41,14 +41,13 @@ class TokenProjector(nn.Module):
         self.with_extent = with_extent
         self.grad_share = grad_share
         self.num_frequencies = num_frequencies
-        # What the alignment loss reads: in the sum as it is, so that an aligned token is close to its name's embedding.
         self.linear = nn.Linear(in_dims, out_dims)
-        # Small, so that what the alignment adds soon outweighs what was there at random.
+        # Small, so that what is learned soon outweighs what was there at random.
         nn.init.xavier_uniform_(self.linear.weight, gain=0.3)
         self.mlp = nn.Sequential(
             nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims)
         )
-        # At first a token is its linear part alone: what the alignment teaches reads as a word from the start.
+        # At first a token is its linear part alone, which may begin as the names of what the tokens show.
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
         self.content_norm = nn.LayerNorm(out_dims, elementwise_affine=False)

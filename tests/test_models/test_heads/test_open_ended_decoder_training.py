@@ -22,7 +22,7 @@ def overfit(make, decoder, steps, instructions, objects=GROUND_TRUTH):
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, weight_decay=0)
     for _ in range(steps):
         optimizer.zero_grad()
-        losses = decoder.loss(tokens, instructions, objects, [MATCHES], [META] * 2)
+        losses = decoder.loss(tokens, instructions, objects, MATCHES, [META] * 2)
         sum(v for k, v in losses.items() if k.startswith('loss')).backward()
         optimizer.step()
     return {k: float(v) for k, v in losses.items()}, decoder.eval()
@@ -81,23 +81,12 @@ def test_objects_that_are_not_asked_for_go_to_none(small, make):
     ).all()  # and so the scores of what was asked for are a tenth of the objectness at most
 
 
-def test_alignment_is_a_switch_and_pulls_tokens_to_their_names(small, make):
-    plain = small.build(small.decoder())
-    aligned = small.build(small.decoder(align_weight=1.0))
-    arguments = (make.image_tokens(), [make.instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
-    assert 'loss_align' not in plain.loss(*arguments)
-    before = aligned.loss(*arguments)['loss_align']
-    losses, _ = overfit(make, aligned, 30, [make.instruct()] * 2)
-    assert losses['loss_align'] < 0.5 * before
-
-
 def test_weight_of_the_losses(small, make):
-    arguments = (make.image_tokens(), [make.instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
-    decoder = small.build(small.decoder(align_weight=1.0)).eval()
+    arguments = (make.image_tokens(), [make.instruct()] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
+    decoder = small.build(small.decoder()).eval()
     whole = decoder.loss(*arguments)
     decoder.loss_weight = 0.1
     tenth = decoder.loss(*arguments)
-    torch.testing.assert_close(tenth.pop('loss_align'), whole.pop('loss_align'))
     torch.testing.assert_close(tenth, {key: 0.1 * value for key, value in whole.items()})
 
 
@@ -106,7 +95,7 @@ def test_rehearsal_adds_a_loss_and_changes_no_other(small, make):
         make.image_tokens(),
         [make.instruct(), make.instruct(categories=make.names[:3])],
         GROUND_TRUTH,
-        [MATCHES],
+        MATCHES,
         [META] * 2,
     )
     decoder = small.build(small.decoder(rehearsal=dict(num_words=5, noise=0.5, loss_weight=2.0)))
@@ -123,7 +112,7 @@ def test_rehearsal_adds_a_loss_and_changes_no_other(small, make):
 
 def test_rehearsal_trains_the_language_model(small, make):
     decoder = small.build(small.decoder(rehearsal=dict(num_words=16)))
-    arguments = (make.image_tokens(), [make.instruct()] * 2, GROUND_TRUTH, [MATCHES], [META] * 2)
+    arguments = (make.image_tokens(), [make.instruct()] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
     decoder.loss(*arguments)['loss_rehearsal'].backward()
     layer = decoder.language_model.lm.model.layers[-1].self_attn.q_proj
     assert layer.weight.grad.abs().sum() > 0
@@ -133,7 +122,6 @@ def test_images_without_objects_cost_nothing_and_break_nothing(small, make):
     decoder = small.build(
         small.decoder(
             loss=dict(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')),
-            align_weight=1.0,
         )
     )
     nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
@@ -142,7 +130,7 @@ def test_images_without_objects_cost_nothing_and_break_nothing(small, make):
         make.image_tokens(),
         [make.instruct(), make.instruct(categories=make.names[:1])],
         [nothing] * 2,
-        [[no_match] * 2],
+        [no_match] * 2,
         [META] * 2,
     )
     assert all(value == 0 for key, value in losses.items() if key.startswith('loss'))
@@ -158,13 +146,13 @@ def test_padding_of_the_objects_does_not_change_the_losses(small, make):
         make.image_tokens(),
         [make.instruct(), make.instruct(categories=make.names[:3])],
     )
-    together = decoder.loss(tokens, instructions, GROUND_TRUTH, [MATCHES], [META] * 2)
+    together = decoder.loss(tokens, instructions, GROUND_TRUTH, MATCHES, [META] * 2)
     alone = [
         decoder.loss(
             tokens.select([i]),
             instructions[i : i + 1],
             GROUND_TRUTH[i : i + 1],
-            [MATCHES[i : i + 1]],
+            MATCHES[i : i + 1],
             [META],
         )
         for i in range(2)
@@ -217,9 +205,9 @@ def test_a_box_image_and_a_polygon_image_are_learnt_together(small, make):
 def test_losses_of_a_mixed_batch_are_means_over_its_objects(small, make):
     decoder = small.build(small.decoder(loss=LOSS)).eval()
     tokens, instructions = make.image_tokens(), [make.instruct(2), make.instruct(8)]
-    together = decoder.loss(tokens, instructions, MIXED, [MATCHES], [META] * 2)
+    together = decoder.loss(tokens, instructions, MIXED, MATCHES, [META] * 2)
     box, polygon = (
-        decoder.loss(tokens.select([i]), [instructions[i]], [MIXED[i]], [[MATCHES[i]]], [META])
+        decoder.loss(tokens.select([i]), [instructions[i]], [MIXED[i]], [MATCHES[i]], [META])
         for i in range(2)
     )
     for key, value in together.items():
@@ -229,7 +217,7 @@ def test_losses_of_a_mixed_batch_are_means_over_its_objects(small, make):
 def test_words_are_rehearsed_beside_boxes_alone(small, make):
     decoder = small.build(small.decoder(rehearsal=dict(num_words=4)))
     tokens = make.image_tokens()
-    rest = ([MATCHES], [META] * 2)
+    rest = (MATCHES, [META] * 2)
     assert 'loss_rehearsal' in decoder.loss(tokens, [make.instruct(2)] * 2, GROUND_TRUTH, *rest)
     instructions = [make.instruct(2), make.instruct(8)]
     assert 'loss_rehearsal' not in decoder.loss(tokens, instructions, MIXED, *rest)
@@ -245,7 +233,7 @@ def test_a_polygon_image_without_objects_beside_a_box_image(small, make):
     ):
         decoder.zero_grad()
         instructions = [make.instruct(2), make.instruct(8)]
-        losses = decoder.loss(make.image_tokens(), instructions, objects, [matches], [META] * 2)
+        losses = decoder.loss(make.image_tokens(), instructions, objects, matches, [META] * 2)
         sum(losses.values()).backward()
         assert all(torch.isfinite(value) for value in losses.values())
         grads = [p.grad for p in decoder.parameters() if p.grad is not None]
@@ -257,4 +245,4 @@ def test_ground_truth_of_boxes_does_not_train_polygons(small, make):
     with pytest.raises(
         ValueError, match='asks for 8 points per object, but .* boxes alone: load masks'
     ):
-        decoder.loss(make.image_tokens(), instructions, GROUND_TRUTH, [MATCHES], [META] * 2)
+        decoder.loss(make.image_tokens(), instructions, GROUND_TRUTH, MATCHES, [META] * 2)

@@ -38,7 +38,7 @@ def losses_of(decoder, make):
         )
         for i in range(2)
     ]
-    matches = [[(torch.tensor([4, 1]), torch.tensor([0, 1]))] * 2]
+    matches = [(torch.tensor([4, 1]), torch.tensor([0, 1]))] * 2
     metas = [dict(img_shape=(64, 64))] * 2
     texts = [make.question(), make.question('<image> And this?')]
     losses = decoder.loss(tokens.select([0, 1]), sets, objects, matches, metas)
