@@ -44,8 +44,6 @@ PARTS = {
     'default': {},
     'boxes matched, entered': {'neck.with_box_refine': False, 'init_cfg.checkpoint': PLAIN},
     'rehearsal': {'bbox_head.rehearsal': dict(num_words=8, noise=1.0, loss_weight=1.0)},
-    'token_grad=0': {'bbox_head.token_grad': 0.0},
-    'token_grad=0.3': {'bbox_head.token_grad': 0.3},
     'location moves': {'bbox_head.detach_location': False},
     'objectness of the instruction': {'objectness_scope': 'instruction'},
     'query groups': {'neck.num_query_groups': 4},

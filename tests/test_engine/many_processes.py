@@ -94,7 +94,6 @@ def equal_config(
     cfg.model.type = 'SeededVisionLLM'
     cfg.model.backbone.update(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
     cfg.model.bbox_head.rehearsal = None
-    cfg.model.bbox_head.token_grad = 1.0
     cfg.model.bbox_head.language_model.config.update(attention_dropout=0.0, num_hidden_layers=2)
     for coder in (cfg.model.neck.encoder, cfg.model.neck.decoder):
         for part in coder.layer_cfg.values():

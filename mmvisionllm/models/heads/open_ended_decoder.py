@@ -45,8 +45,6 @@ class OpenEndedDecoder(BaseModule):
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
         rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
-        token_grad: Share of the decoder's gradient that reaches the image tokens, 0 to 1. Below 1, the tokenizer learns
-            mostly from its own losses, and the language model to read it. It holds for sets of objects.
         detach_location: Keep box losses from moving the token's location.
         max_per_img: Most objects per image.
         tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
@@ -55,8 +53,8 @@ class OpenEndedDecoder(BaseModule):
             :func:`images_within`: the tokenizer learns from all images of a batch, the language model from those that
             fit, at least one. None for all.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
-        text_token_grad: As ``token_grad``, for texts. They have no other loss on the tokens: above 1, they have more of a
-            say in them beside sets of objects.
+        text_token_grad: Factor of the texts' gradient that reaches the image tokens. They have no other loss on the
+            tokens: above 1, they have more of a say in them beside sets of objects.
         fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
             image's tokens to count, they need not find out.
         generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
@@ -80,7 +78,6 @@ class OpenEndedDecoder(BaseModule):
         with_extent: bool = False,
         rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
-        token_grad: float = 1.0,
         detach_location: bool = True,
         max_per_img: int = 100,
         tokens_per_pass: int | None = 768,
@@ -107,7 +104,6 @@ class OpenEndedDecoder(BaseModule):
             self.language_model.hidden_size,
             self.language_model.added.std,
             with_extent,
-            token_grad,
         )
         self.class_projection = None
         if class_logits == 'contextual':
@@ -177,7 +173,7 @@ class OpenEndedDecoder(BaseModule):
         objects, locations, *told = parts
         return self.decode(image, objects, locations, instructions, *told)
 
-    def project(self, tokens: ImageTokens, grad_share: float | None = None, for_text: bool = False) -> Tensor:
+    def project(self, tokens: ImageTokens, grad_share: float = 1.0, for_text: bool = False) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
         extents = None if tokens.extents is None else tokens.extents.detach()
         presence = tokens.objectness.detach().sigmoid() if self.fade_background and for_text else None

@@ -22,8 +22,6 @@ class TokenProjector(nn.Module):
         std: Standard deviation of its word embeddings.
         with_extent: Enter the token's width and height beside its location. With iterative refinement of the boxes, e_i
             holds what a layer changes of the box, and not the box.
-        grad_share: Share of the gradient that reaches the embeddings and the linear layer, where ``forward`` is not told
-            otherwise. The MLP and what follows learn in any case.
         num_frequencies: Sine features per coordinate: wavelengths from 2 image sides down to 2 / 2^(n-1).
     """
 
@@ -33,13 +31,11 @@ class TokenProjector(nn.Module):
         out_dims: int,
         std: float,
         with_extent: bool = False,
-        grad_share: float = 1.0,
         num_frequencies: int = 8,
     ) -> None:
         super().__init__()
         self.std = std
         self.with_extent = with_extent
-        self.grad_share = grad_share
         self.num_frequencies = num_frequencies
         self.linear = nn.Linear(in_dims, out_dims)
         # Small, so that what is learned soon outweighs what was there at random.
@@ -90,7 +86,7 @@ class TokenProjector(nn.Module):
         embeddings: Tensor,
         locations: Tensor,
         extents: Tensor | None = None,
-        grad_share: float | None = None,
+        grad_share: float = 1.0,
         presence: Tensor | None = None,
     ) -> Tensor:
         """Project.
@@ -99,7 +95,7 @@ class TokenProjector(nn.Module):
             embeddings: (B, M, D) e_i.
             locations: (B, M, 2) l_i, normalised.
             extents: (B, M, 2) widths and heights, normalised, if ``with_extent``.
-            grad_share: Share of the gradient for this call.
+            grad_share: Factor of the gradient that reaches the embeddings and the linear layer.
             presence: See :meth:`place`.
 
         Returns:
@@ -108,10 +104,8 @@ class TokenProjector(nn.Module):
         Raises:
             ValueError: if the extents are missing.
         """
-        share = self.grad_share if grad_share is None else grad_share
-
         def held_back(value: Tensor) -> Tensor:
-            return value if share == 1 else value.detach().lerp(value, share)
+            return value if grad_share == 1 else value.detach().lerp(value, grad_share)
 
         content = held_back(self.linear(embeddings)) + self.mlp(held_back(embeddings))
         return self.place(content, locations, extents, presence)

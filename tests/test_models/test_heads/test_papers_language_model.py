@@ -16,7 +16,6 @@ def build(small, make, std=0.2, **language_model):
     cfg = small.decoder(
         language_model=small.language_model(**language_model),
         format_parser=dict(num_samples=8),
-        token_grad=0.25,
     )
     decoder = make.enlarge(small.build(cfg), std)
     generator = torch.Generator().manual_seed(7)

@@ -76,15 +76,15 @@ def test_words_and_tokens_enter_alike(projector):
     )
 
 
-@pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
+@pytest.mark.parametrize('share', [0.0, 0.25, 1.0, 5.0])
 def test_share_of_the_gradient(share):
     grads = []
     for grad_share in (1.0, share):
         torch.manual_seed(0)
-        projector = TokenProjector(32, 64, std=0.02, grad_share=grad_share)
+        projector = TokenProjector(32, 64, std=0.02)
         torch.nn.init.normal_(projector.mlp[-1].weight)
         embeddings = torch.randn(1, 5, 32, requires_grad=True)
-        projector(embeddings, torch.rand(1, 5, 2))[..., :7].square().sum().backward()
+        projector(embeddings, torch.rand(1, 5, 2), grad_share=grad_share)[..., :7].square().sum().backward()
         grads.append((embeddings.grad, projector.linear.weight.grad, projector.mlp[0].weight.grad))
     (full, full_linear, full_mlp), (part, part_linear, part_mlp) = grads
     torch.testing.assert_close(part, share * full)
