@@ -44,7 +44,6 @@ PARTS = {
     'default': {},
     'boxes matched, entered': {'neck.with_box_refine': False, 'init_cfg.checkpoint': PLAIN},
     'rehearsal': {'bbox_head.rehearsal': dict(num_words=8, noise=1.0, loss_weight=1.0)},
-    'location moves': {'bbox_head.detach_location': False},
     'objectness of the instruction': {'objectness_scope': 'instruction'},
     'query groups': {'neck.num_query_groups': 4},
     'tokens per step': {'bbox_head.tokens_per_step': 450},

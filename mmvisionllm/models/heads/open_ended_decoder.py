@@ -45,7 +45,6 @@ class OpenEndedDecoder(BaseModule):
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
         rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
-        detach_location: Keep box losses from moving the token's location.
         max_per_img: Most objects per image.
         tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
             :func:`decode_objects`: it bounds memory, not the number of objects. None for no bound.
@@ -78,7 +77,6 @@ class OpenEndedDecoder(BaseModule):
         with_extent: bool = False,
         rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
-        detach_location: bool = True,
         max_per_img: int = 100,
         tokens_per_pass: int | None = 768,
         tokens_per_step: int | None = None,
@@ -118,7 +116,6 @@ class OpenEndedDecoder(BaseModule):
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.decode_mode = decode_mode
-        self.detach_location = detach_location
         self.max_per_img = max_per_img
         self.tokens_per_pass = tokens_per_pass
         self.tokens_per_step = tokens_per_step
@@ -285,7 +282,7 @@ class OpenEndedDecoder(BaseModule):
             decoded = self(tokens, instructions, targets.indices, words)
             if words is not None:
                 decoded, rehearsed = decoded.split(targets.indices.size(1))
-        losses = self.criterion(decoded, targets.classes, targets.points, targets.present, self.detach_location)
+        losses = self.criterion(decoded, targets.classes, targets.points, targets.present)
         if rehearsed is not None:
             loss = self.criterion.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
             losses['loss_rehearsal'] = loss['loss_dec_cls'] * self.rehearsal.loss_weight

@@ -93,7 +93,6 @@ class SetCriterion(BaseModule):
         classes: Tensor,
         points: Tensor,
         present: Tensor,
-        detach_location: bool = True,
     ) -> dict[str, Tensor]:
         """Losses of decoded objects against their matched ground truth.
 
@@ -102,11 +101,10 @@ class SetCriterion(BaseModule):
             classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for.
             points: (B, P, N, 2) corners of boxes or points of polygons, normalised.
             present: (B, P) bool, False for padding.
-            detach_location: Keep box losses from moving the token's location.
         """
         losses = self.class_loss(decoded, classes, present)
         asked = present & (classes >= 0)
-        losses.update(self._location_losses(decoded, points, asked, detach_location))
+        losses.update(self._location_losses(decoded, points, asked))
         return losses
 
     def class_loss(
@@ -120,24 +118,21 @@ class SetCriterion(BaseModule):
         loss = (loss * present.flatten()).sum() / mean_over_ranks(present.sum())
         return dict(loss_dec_cls=loss * self.class_weight)
 
-    def _location_losses(
-        self, decoded: DecodedSet, points: Tensor, asked: Tensor, detach_location: bool
-    ) -> dict[str, Tensor]:
+    def _location_losses(self, decoded: DecodedSet, points: Tensor, asked: Tensor) -> dict[str, Tensor]:
         codec = self.vocabulary.codec
         count = mean_over_ranks(asked.sum())
         # Every object weighs the same, whatever the number of its points.
         mask = decoded.point_mask
         share = (mask / mask.sum(1, keepdim=True))[:, None, :, None].expand_as(points) * asked[..., None, None]
-        locations = decoded.locations[:, :, None]
-        offsets = points - locations.detach()
+        locations = decoded.locations.detach()[:, :, None]  # the tokenizer's own losses move them
+        offsets = points - locations
         targets = smoothed_targets(codec.position(offsets), codec.num_bins, self.location_sigma)
         logits = decoded.point_logits.float()
         entropy = -(targets * logits.log_softmax(-1)).sum(-1)
         losses = dict(loss_dec_loc=(entropy * share).sum() / (2 * count) * self.location_weight)
         if self.loss_bbox is None and self.loss_iou is None:
             return losses
-        start = locations.detach() if detach_location else locations
-        expected = codec.decode(expected_bins(logits)) + start
+        expected = codec.decode(expected_bins(logits)) + locations
         if self.loss_bbox is not None:
             # Twice the mean over an object's points: for the two corners of a box their sum, as everywhere in mmdet.
             losses['loss_dec_bbox'] = self.loss_bbox(expected, points, 2 * share, avg_factor=count)
