@@ -16,8 +16,8 @@ from mmengine.config import Config
 
 INSTRUCTIONS = {
     "the config's own": None,
-    'image last': 'Find what I care about: <class>. Answer each one as <format>, corners as offsets in <range>. My picture: '
-    '<image>',
+    'image last': 'Find what I care about: <class>. Answer each one as <format>, corners as offsets in <range>. My '
+    'picture: <image>',
     'image first': '<image> Find what I care about: <class>. Answer each one as <format>, corners as offsets in <range>.',
     'format first': 'Answer each object as <format>, corners as offsets in <range>. I care about <class>. My picture: '
     '<image>',
