@@ -45,7 +45,6 @@ PARTS = {
     'boxes matched, entered': {'neck.with_box_refine': False, 'init_cfg.checkpoint': PLAIN},
     'rehearsal': {'bbox_head.rehearsal': dict(num_words=8, noise=1.0, loss_weight=1.0)},
     'objectness of the instruction': {'objectness_scope': 'instruction'},
-    'query groups': {'neck.num_query_groups': 4},
     'tokens per step': {'bbox_head.tokens_per_step': 450},
     'contextual': {'bbox_head.class_logits': 'contextual'},
     'one-hot targets': {'bbox_head.loss.location_sigma': 0.0},

@@ -247,10 +247,8 @@ class OpenEndedDecoder(BaseModule):
             matches: Per image the tokens and the objects they are matched to, both (n,).
             batch_img_metas: With ``img_shape`` (height, width).
         """
-        number = tokens.embeddings.size(1)  # beyond are further groups of the tokenizer's queries
-        matches = [(index[index < number], gt_index[index < number]) for index, gt_index in matches]
         counts = [len(index) for index, _ in matches]
-        images = images_within(self.tokens_per_step, self, instructions, counts, number)
+        images = images_within(self.tokens_per_step, self, instructions, counts, tokens.embeddings.size(1))
         asked, objects, matches, metas = (
             [part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas)
         )

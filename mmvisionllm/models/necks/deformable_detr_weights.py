@@ -39,7 +39,7 @@ from mmvisionllm.utils.weights import read_weights_and_classes
 
 from .language_guided_tokenizer import LanguageGuidedTokenizer
 
-OWN_PARTS = ('neck.text_encoder.', 'neck.fusions.', 'neck.group_queries.', 'bbox_head.')
+OWN_PARTS = ('neck.text_encoder.', 'neck.fusions.', 'bbox_head.')
 """What a Deformable DETR has nothing for."""
 
 _TWO_STAGE = ('memory_trans_fc.', 'memory_trans_norm.', 'pos_trans_fc.', 'pos_trans_norm.')

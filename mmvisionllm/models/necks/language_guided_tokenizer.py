@@ -22,7 +22,6 @@ from mmdet.utils import ConfigType, OptConfigType
 
 from ..layers import LanguageFusion
 from ..structures import ImageTokens
-from ..task_modules import QueryGroupCost
 from .outline_head import OutlineHead
 from .outline_refiner import OutlineRefiner
 
@@ -46,9 +45,6 @@ class LanguageGuidedTokenizer(BaseModule):
         text_encoder: :class:`TextEncoder`; None turns the language path off.
         fusion: Arguments of :class:`LanguageFusion`.
         num_queries: M, the number of image tokens.
-        num_query_groups: G; in training, the decoder has G groups of M queries that do not see one another, each matched
-            one to one, which is G times the supervision for little more time (Group DETR, ICCV 2023). The first are the
-            image tokens.
         num_feature_levels: Scales that come out of ``channel_mapper``.
         positional_encoding: As in mmdet.
         with_box_refine: Refine reference points from layer to layer, as in mmdet.
@@ -62,6 +58,7 @@ class LanguageGuidedTokenizer(BaseModule):
     pre_transformer = DeformableDETR.pre_transformer
     pre_decoder = DeformableDETR.pre_decoder
     forward_encoder = DeformableDETR.forward_encoder
+    forward_decoder = DeformableDETR.forward_decoder
     get_valid_ratio = staticmethod(DeformableDETR.get_valid_ratio)
     as_two_stage = False
 
@@ -76,7 +73,6 @@ class LanguageGuidedTokenizer(BaseModule):
         text_encoder: OptConfigType = None,
         fusion: OptConfigType = None,
         num_queries: int = 100,
-        num_query_groups: int = 1,
         num_feature_levels: int = 4,
         positional_encoding: OptConfigType = None,
         with_box_refine: bool = False,
@@ -92,9 +88,6 @@ class LanguageGuidedTokenizer(BaseModule):
         self.positional_encoding.update(positional_encoding or {})
         num_layers = decoder['num_layers']
         self._init_layers()
-        self.group_queries = None
-        if num_query_groups > 1:
-            self.group_queries = nn.Embedding((num_query_groups - 1) * num_queries, 2 * self.embed_dims)
         # mmdet leaves this uninitialised until `init_weights`, which an inferencer without weights never calls.
         nn.init.normal_(self.level_embed)
         token_head = copy.deepcopy(dict(token_head))
@@ -105,8 +98,6 @@ class LanguageGuidedTokenizer(BaseModule):
         )
         # `bbox_head` is the name under which mmdet's decoder step looks for the branches that refine boxes.
         self.bbox_head = MODELS.build(token_head)
-        if self.group_queries is not None and hasattr(self.bbox_head, 'assigner'):
-            self.bbox_head.assigner.match_costs.append(QueryGroupCost(num_queries))
         if with_box_refine and not self.bbox_head.with_extent:
             raise ValueError(
                 'with_box_refine=True refines boxes, but token_head regresses centers alone (with_extent=False): their '
@@ -177,8 +168,8 @@ class LanguageGuidedTokenizer(BaseModule):
         decoder_inputs.update(extra)
         decoded = self.forward_decoder(**decoder_inputs)
         hidden_states, references = decoded['hidden_states'], decoded['references']
-        last = hidden_states[-1, :, : self.num_queries]
-        reference = inverse_sigmoid(references[len(hidden_states) - 1][:, : self.num_queries])
+        last = hidden_states[-1]
+        reference = inverse_sigmoid(references[len(hidden_states) - 1])
         change = self.bbox_head.reg_branches[-1](last)
         # Reference points are centres, or boxes once they have been refined.
         boxes = (change + F.pad(reference, (0, 4 - reference.size(-1)))).sigmoid()
@@ -200,30 +191,6 @@ class LanguageGuidedTokenizer(BaseModule):
         # In training, only what is matched is worth it.
         return tokens if self.training else replace(tokens, outlines=self.outline_refiner(tokens)[-1])
 
-    def forward_decoder(
-        self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_mask: Tensor | None, reference_points: Tensor,
-        **inputs: Tensor,
-    ) -> dict[str, Tensor | list[Tensor]]:
-        """mmdet's step, in training with all groups of queries."""
-        blocked = None
-        if self.training and self.group_queries is not None:
-            more = self.group_queries.weight.expand(len(query), -1, -1).split(self.embed_dims, -1)
-            query_pos, query = (torch.cat(pair, 1) for pair in zip((query_pos, query), more))
-            reference_points = self.reference_points_fc(query_pos).sigmoid()
-            group = torch.arange(query.size(1), device=query.device) // self.num_queries
-            blocked = group[:, None] != group
-        hidden_states, references = self.decoder(
-            query=query,
-            query_pos=query_pos,
-            value=memory,
-            key_padding_mask=memory_mask,
-            reference_points=reference_points,
-            reg_branches=self.bbox_head.reg_branches if self.with_box_refine else None,
-            self_attn_mask=blocked,
-            **inputs,
-        )
-        return dict(hidden_states=hidden_states, references=[reference_points, *references])
-
     def loss(
         self,
         tokens: ImageTokens,
@@ -241,11 +208,11 @@ class LanguageGuidedTokenizer(BaseModule):
             The losses, and the matches of every layer, as of :meth:`match`.
         """
         outputs = self.bbox_head(tokens.hidden_states, tokens.references)
-        targets = self._targets(tokens, batch_gt_instances)
+        targets = self._targets(batch_gt_instances)
         with self.bbox_head.recorded() as assigned:
             losses = self.bbox_head.loss_by_feat(*outputs, None, None, targets, batch_img_metas)
         layer_matches = [
-            [self._pairs(gt_inds, gt) for gt_inds, gt in zip(assigned[first:], batch_gt_instances)]
+            [self._pairs(gt_inds) for gt_inds in assigned[first : first + len(batch_gt_instances)]]
             for first in range(0, len(assigned), len(batch_gt_instances))
         ]
         if self.outline_head is not None:
@@ -262,28 +229,25 @@ class LanguageGuidedTokenizer(BaseModule):
         """Bipartite matching of the last decoder layer's tokens to objects.
 
         Returns:
-            Per image the indices of matched tokens and of their objects, both (n,); with G groups of queries (G n,).
+            Per image the indices of matched tokens and of their objects, both (n,).
         """
         scores, boxes = self.bbox_head(tokens.hidden_states, tokens.references)
         pairs = []
-        targets = self._targets(tokens, batch_gt_instances)
-        for score, box, target, gt, meta in zip(scores[-1], boxes[-1], targets, batch_gt_instances, batch_img_metas):
+        targets = self._targets(batch_gt_instances)
+        for score, box, target, meta in zip(scores[-1], boxes[-1], targets, batch_img_metas):
             height, width = meta['img_shape'][:2]
             pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
             predicted = InstanceData(scores=score, bboxes=pixels)
-            pairs.append(self._pairs(self.bbox_head.assigner.assign(predicted, target, meta).gt_inds, gt))
+            pairs.append(self._pairs(self.bbox_head.assigner.assign(predicted, target, meta).gt_inds))
         return pairs
 
     @staticmethod
-    def _pairs(gt_inds: Tensor, gt: InstanceData) -> tuple[Tensor, Tensor]:
-        """Matched tokens and their objects, both (n,), of an assigner's (G M,) result."""
+    def _pairs(gt_inds: Tensor) -> tuple[Tensor, Tensor]:
+        """Matched tokens and their objects, both (n,), of an assigner's (M,) result."""
         index = (gt_inds > 0).nonzero().flatten()
-        return index, (gt_inds[index] - 1) % max(1, len(gt))  # each group of queries has the objects once more
+        return index, gt_inds[index] - 1
 
-    def _targets(self, tokens: ImageTokens, batch_gt_instances: list[InstanceData]) -> list[InstanceData]:
-        """Objects without their classes, once for each group of queries."""
-        groups = tokens.hidden_states.size(2) // self.num_queries
-        return [
-            InstanceData(bboxes=gt.bboxes.repeat(groups, 1), labels=torch.zeros_like(gt.labels).repeat(groups))
-            for gt in batch_gt_instances
-        ]
+    @staticmethod
+    def _targets(batch_gt_instances: list[InstanceData]) -> list[InstanceData]:
+        """Objects without their classes."""
+        return [InstanceData(bboxes=gt.bboxes, labels=torch.zeros_like(gt.labels)) for gt in batch_gt_instances]

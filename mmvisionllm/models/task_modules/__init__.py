@@ -1,6 +1,5 @@
 """Parts of the matching that mmdet does not have."""
 
 from .centre_l1_cost import CentreL1Cost
-from .query_group_cost import QueryGroupCost
 
-__all__ = ['CentreL1Cost', 'QueryGroupCost']
+__all__ = ['CentreL1Cost']
