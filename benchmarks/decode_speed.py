@@ -29,6 +29,7 @@ from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
 from mmvisionllm.models.heads.class_scoring import score_classes
+from mmvisionllm.models.heads.parallel_decoding import object_positions
 from mmvisionllm.models.heads.prefix import embed_prefix
 from mmvisionllm.models.structures import DecodedSet
 
@@ -43,8 +44,8 @@ def token_by_token(
     prefix = embed_prefix(model, [instruction], objects)
     layout = prefix.layout
     length = layout.prefix_length
-    queries = instruction.output_format.queries
-    formats = model.added.input[[vocabulary.index(token) for token in queries]]
+    queries, _ = decoder.format_queries(model, [instruction])
+    positions_of = object_positions(objects, queries.expand(-1, objects.size(1), -1, -1)).to(prefix.embeddings.dtype)
     model.lm.set_attn_implementation('sdpa')
     cache = DynamicCache()
     positions = layout.position_ids()
@@ -55,30 +56,32 @@ def token_by_token(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
-    contexts = hidden[:, prefix.class_positions[0]]
     start = int(positions.max()) + 1
-    total = objects.size(1) * len(queries)
+    size = positions_of.size(2)
+    total = objects.size(1) * size
     visible = torch.zeros(1, 1, 1, length + total, dtype=torch.bool, device=objects.device)
     visible[..., :length] = True
     class_logits, point_logits, chosen = [], [], []
     for m in range(objects.size(1)):
         visible[..., length:] = False
-        for k in range(len(queries)):
-            seen = length + m * len(queries) + k + 1
+        for k in range(size):
+            seen = length + m * size + k + 1
             visible[..., seen - 1] = True
             hidden = body(
-                inputs_embeds=(objects[:, m] + formats[k])[:, None].to(prefix.embeddings.dtype),
+                inputs_embeds=positions_of[:, m, k, None],
                 attention_mask=visible[..., :seen],
                 position_ids=torch.tensor([[start + k]], device=objects.device),
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
             if k == 0:
-                logits = score_classes(decoder, hidden, contexts, [instruction])[0, 0]
+                continue  # the object itself, which is asked nothing
+            if k == 1:
+                logits = score_classes(decoder, hidden, [instruction])[0, 0]
             else:
                 logits = model.added_logits(hidden[0, 0], vocabulary.location_slice)
             chosen.append(int(logits.argmax()))
-            (class_logits if k == 0 else point_logits).append(logits)
+            (class_logits if k == 1 else point_logits).append(logits)
     model.lm.set_attn_implementation('mmvisionllm_shared_prefix')
     points = torch.stack(point_logits).unflatten(0, (objects.size(1), -1))
     return torch.stack(class_logits), points

@@ -40,6 +40,7 @@ from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
 from mmvisionllm.models.heads.class_scoring import score_classes
+from mmvisionllm.models.heads.parallel_decoding import object_positions
 from mmvisionllm.models.heads.prefix import embed_prefix
 from mmvisionllm.models.language_models import SharedPrefixLayout
 
@@ -80,12 +81,13 @@ def ask(num_points: int, categories: int) -> Instruction:
 
 def dense_hidden(
     decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, num: int, copies: bool
-) -> tuple[Tensor, Tensor]:
-    """Hidden states (1, n, K, D) of the first objects and of the class tokens, by plain masks."""
+) -> Tensor:
+    """Hidden states (1, n, K, D) of the first objects' queries, by plain masks."""
     model = decoder.language_model
     queries, _ = decoder.format_queries(model, [instruction])
     prefix = embed_prefix(model, [instruction], image)
-    own = (image[0, :num, None] + queries[0]).to(prefix.embeddings.dtype)  # (n, K, D)
+    own = object_positions(image[:, :num], queries.expand(-1, num, -1, -1))[0]  # (n, 1 + K, D)
+    own = own.to(prefix.embeddings.dtype)
     size = own.size(1)
     if copies:
         layout = prefix.layout
@@ -96,8 +98,7 @@ def dense_hidden(
         layout = replace(prefix.layout, num_objects=num, object_size=size)
         sequence = torch.cat([prefix.embeddings, own.flatten(0, 1)[None]], 1)
     hidden = model.forward_dense(sequence, layout)
-    contexts = hidden[:1, prefix.class_positions[0]]
-    return hidden[:, layout.prefix_length :].reshape(1, num, size, -1), contexts
+    return hidden[:, layout.prefix_length :].reshape(1, num, size, -1)[:, :, 1:]
 
 
 def run(
@@ -114,9 +115,9 @@ def run(
     if method == 'tokens':
         classes, points = token_by_token(decoder, image, instruction)
         return classes, points
-    hidden, contexts = dense_hidden(decoder, image, instruction, num, method == 'copies')
+    hidden = dense_hidden(decoder, image, instruction, num, method == 'copies')
     points = model.added_logits(hidden[0, :, 1:], decoder.vocabulary.location_slice)
-    return score_classes(decoder, hidden[:, :, 0], contexts, [instruction])[0], points
+    return score_classes(decoder, hidden[:, :, 0], [instruction])[0], points
 
 
 def step(

@@ -46,7 +46,6 @@ PARTS = {
     'rehearsal': {'bbox_head.rehearsal': dict(num_words=8, noise=1.0, loss_weight=1.0)},
     'objectness of the instruction': {'objectness_scope': 'instruction'},
     'tokens per step': {'bbox_head.tokens_per_step': 450},
-    'contextual': {'bbox_head.class_logits': 'contextual'},
     'one-hot targets': {'bbox_head.loss.location_sigma': 0.0},
     'no box losses': dict.fromkeys(BOX_LOSSES),
     NAMELESS: {},  # the projector begins at random

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import ConfigType, OptConfigType
@@ -38,10 +38,6 @@ class OpenEndedDecoder(BaseModule):
         language_model: :class:`LanguageModel`.
         embed_dims: Channels of the image tokens.
         loss_weight: Weight of L_dec.
-        class_logits: What a class token is scored by. ``'vocabulary'``: its output embedding, as any token of an LLM.
-            ``'contextual'``: that plus a projection of the class token's own hidden state in the instruction, where it
-            stands beside its category's name. Class tokens have no meaning of their own (paper, 3.4); this hands them
-            the instruction's directly, so that a decoder trained from scratch need not learn to copy them first.
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
         rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
@@ -64,7 +60,7 @@ class OpenEndedDecoder(BaseModule):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
-        ValueError: for an unknown ``class_logits`` or ``decode_mode``, or several texts per image in ``generation``.
+        ValueError: for an unknown ``decode_mode``, or several texts per image in ``generation``.
     """
 
     def __init__(
@@ -73,7 +69,6 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: int = 256,
         loss: OptConfigType = None,
         loss_weight: float = 1.0,
-        class_logits: str = 'vocabulary',
         with_extent: bool = False,
         rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
@@ -91,10 +86,6 @@ class OpenEndedDecoder(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if decode_mode not in ('expectation', 'argmax'):
             raise ValueError(f"decode_mode must be 'expectation' or 'argmax', got {decode_mode!r}")
-        if class_logits not in ('vocabulary', 'contextual'):
-            raise ValueError(
-                f"class_logits must be 'vocabulary' or 'contextual', got {class_logits!r}"
-            )
         self.language_model = MODELS.build(language_model)
         self.vocabulary = self.language_model.vocabulary
         self.projector = TokenProjector(
@@ -103,11 +94,6 @@ class OpenEndedDecoder(BaseModule):
             self.language_model.added.std,
             with_extent,
         )
-        self.class_projection = None
-        if class_logits == 'contextual':
-            size = self.language_model.hidden_size
-            self.class_projection = nn.Linear(size, size, bias=False)
-            nn.init.eye_(self.class_projection.weight)
         self.criterion = MODELS.build(
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
@@ -212,10 +198,10 @@ class OpenEndedDecoder(BaseModule):
         places = self.vocabulary.location_slice
         answers = (
             (
-                score_classes(self, hidden[:, :, 0], contexts, instructions),
+                score_classes(self, hidden[:, :, 0], instructions),
                 model.added_logits(hidden[:, :, 1:], places).unflatten(2, (num_points, 2)),
             )
-            for contexts, hidden in passes
+            for hidden in passes
         )
         classes, points = join(answers, objects.size(1))
         return DecodedSet(classes, points, locations, point_mask)

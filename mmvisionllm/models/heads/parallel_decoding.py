@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..language_models import LanguageModel, PrefixHead, PrefixMemory
+from ..language_models import LanguageModel, PrefixMemory
 from ..language_models.transformers_bridge import HAS_INTERFACE
 from .prefix import Prefix
 
@@ -37,7 +37,7 @@ def decode_objects(
     objects: Tensor,
     queries: Tensor,
     tokens_per_pass: int | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[Tensor]:
     """Hidden states of the objects' queries, some objects at a time.
 
     With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and
@@ -53,8 +53,7 @@ def decode_objects(
             prefix alone, or one object of every image, may be more. None for all in one pass.
 
     Yields:
-        (B, C, D) hidden states of the prefix's class tokens, the same each time, and (B, n, K, D) of the queries of the
-        next n objects.
+        (B, n, K, D) of the queries of the next n objects.
     """
     num, size = objects.size(1), 1 + queries.size(2)
     layout, batch = prefix.layout, len(objects)
@@ -83,22 +82,17 @@ def decode_objects(
         record = PrefixMemory(len(prefix.head), rows=1)
     here = replace(layout, num_objects=first, object_size=size, cached=cached)
     sequence = torch.cat([prefix.embeddings[:, cached:], own(slice(first))], 1)
-    hidden = model(sequence, here, past=head and head.memory, record=record)
-    known = hidden[:, : here.num_new]
-    if head is not None:
-        known = torch.cat([head.hidden.expand(batch, -1, -1), known], 1)
-    elif key is not None:
-        end = len(prefix.head)
-        cache.put(key, PrefixHead(record.head(end), known[:1, :end].clone()))
-    contexts = known.gather(1, prefix.class_positions[..., None].expand(-1, -1, hidden.size(-1)))
+    hidden = model(sequence, here, past=head, record=record)
+    if key is not None and head is None:
+        cache.put(key, record.head(len(prefix.head)))
     if first or not num:
-        yield contexts, hidden[:, here.num_new :].unflatten(1, (first, size))[:, :, 1:]
-    del hidden, known, sequence
+        yield hidden[:, here.num_new :].unflatten(1, (first, size))[:, :, 1:]
+    del hidden, sequence
     for start in range(first, num, step):
         part = slice(start, min(num, start + step))
         here = replace(here, num_objects=part.stop - start, cached=length)
         hidden = model(own(part), here, past=record)
-        yield contexts, hidden.unflatten(1, (-1, size))[:, :, 1:]
+        yield hidden.unflatten(1, (-1, size))[:, :, 1:]
 
 
 def join(passes: Iterable[tuple[Tensor, ...]], num_objects: int) -> tuple[Tensor, ...]:

@@ -20,13 +20,11 @@ class Prefix:
     Args:
         embeddings: (B, L, D), padded on the right.
         layout: Of a sequence without objects.
-        class_positions: (B, C) where the class tokens of an instruction's category set stand; 0 beyond its own.
         head: Ids of the tokens before the image where all sequences have the same; else empty.
     """
 
     embeddings: Tensor
     layout: SharedPrefixLayout
-    class_positions: Tensor
     head: tuple[int, ...] = ()
 
 
@@ -52,8 +50,7 @@ def embed_prefix(
     num_tokens = 1 if image is None else image.size(1)
     device = language_model.added.input.device
     continuations = continuations or [()] * len(instructions)
-    first_class = tokenizer.token_id('<c0>')
-    rows, positions, heads = [], [], set()
+    rows, heads = [], set()
     for instruction, continuation in zip(instructions, continuations):
         unknown = tokenizer.vocabulary.unknown(instruction.text)
         if unknown:
@@ -72,7 +69,6 @@ def embed_prefix(
                 f'{language_model.max_length}: shorten the text, which begins {instruction.text[:80]!r}'
             )
         rows.append(row)
-        positions.append([row.index(first_class + c) for c in range(len(instruction.categories))])
     length = max(map(len, rows))
     padded = [row + [0] * (length - len(row)) for row in rows]
     ids = torch.tensor(padded, device=device)
@@ -82,11 +78,8 @@ def embed_prefix(
     embeddings = language_model.embed(ids)
     if image is not None:
         embeddings = embeddings.masked_scatter(is_image[..., None], image.to(embeddings.dtype))
-    most = max(map(len, positions))
-    class_positions = [p + [0] * (most - len(p)) for p in positions]
     return Prefix(
         embeddings,
         SharedPrefixLayout(valid, is_image),
-        torch.tensor(class_positions, dtype=torch.long, device=device),
         heads.pop() if len(heads) == 1 else (),
     )

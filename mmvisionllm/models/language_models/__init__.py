@@ -1,7 +1,7 @@
 """The language model: tokenizer, added tokens, shared-prefix attention."""
 
 from .language_model import LanguageModel
-from .prefix_cache import PrefixCache, PrefixHead
+from .prefix_cache import PrefixCache
 from .shared_prefix import PrefixMemory, SharedPrefixLayout
 from .text_encoder import TextEncoder
 from .tokenizer import InstructionTokenizer
@@ -10,7 +10,6 @@ __all__ = [
     'InstructionTokenizer',
     'LanguageModel',
     'PrefixCache',
-    'PrefixHead',
     'PrefixMemory',
     'SharedPrefixLayout',
     'TextEncoder',

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .shared_prefix import PrefixMemory
 
 
-@dataclass
-class PrefixHead:
-    """The part of a prefix that stands before the image.
-
-    Args:
-        memory: Its keys and values.
-        hidden: (1, h, D) its last hidden states.
-    """
-
-    memory: PrefixMemory
-    hidden: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        return self.memory.nbytes + self.hidden.nbytes
-
-
 class PrefixCache:
-    """Heads of prefixes, the least recently used dropped first.
+    """Keys and values of heads of prefixes, the least recently used dropped first.
 
     The text before the image does not see the image. With the same instruction, image after image, all but the image
     tokens and what stands behind them is known.
@@ -42,7 +24,7 @@ class PrefixCache:
 
     def __init__(self, max_mb: float) -> None:
         self.max_bytes = max_mb * 1e6
-        self.heads: OrderedDict[Hashable, PrefixHead] = OrderedDict()
+        self.heads: OrderedDict[Hashable, PrefixMemory] = OrderedDict()
         self._weights: Hashable = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PrefixCache:
@@ -70,13 +52,13 @@ class PrefixCache:
         amp = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
         return ids, device, amp
 
-    def get(self, key: Hashable) -> PrefixHead | None:
+    def get(self, key: Hashable) -> PrefixMemory | None:
         head = self.heads.get(key)
         if head is not None:
             self.heads.move_to_end(key)
         return head
 
-    def put(self, key: Hashable, head: PrefixHead) -> None:
+    def put(self, key: Hashable, head: PrefixMemory) -> None:
         """Keep a head, unless it alone is larger than all that may be kept."""
         if head.nbytes > self.max_bytes:
             return

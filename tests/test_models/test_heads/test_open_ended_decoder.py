@@ -34,9 +34,9 @@ def part(tokens, index):
     )
 
 
-@pytest.fixture(scope='module', params=['vocabulary', 'contextual'])
-def decoder(request, small):
-    decoder = small.build(small.decoder(class_logits=request.param)).eval()
+@pytest.fixture(scope='module')
+def decoder(small):
+    decoder = small.build(small.decoder()).eval()
     with torch.no_grad():
         for name, parameter in decoder.language_model.named_parameters():
             if parameter.dim() > 1 and 'embed' not in name and 'added' not in name:
@@ -177,10 +177,9 @@ def test_instruction_for_another_number_of_bins(decoder):
         decoder(make_tokens(batch=1), [other])
 
 
-@pytest.mark.parametrize('field', ['decode_mode', 'class_logits'])
-def test_unknown_switches(small, field):
-    with pytest.raises(ValueError, match=f"{field} must be '.*' or '.*', got 'magic'"):
-        small.build(small.decoder(**{field: 'magic'}))
+def test_unknown_decode_mode(small):
+    with pytest.raises(ValueError, match="decode_mode must be '.*' or '.*', got 'magic'"):
+        small.build(small.decoder(decode_mode='magic'))
 
 
 def test_missing_language_model(small):

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.skipif(not HAS_INTERFACE, reason='one pass before trans
 LATE = 'Please find <class> as <format> in <image>'
 
 
-@pytest.fixture(scope='module', params=['vocabulary', 'contextual'])
-def decoder(request, small, make):
-    return make.enlarge(small.build(small.decoder(class_logits=request.param)).eval())
+@pytest.fixture(scope='module')
+def decoder(small, make):
+    return make.enlarge(small.build(small.decoder()).eval())
 
 
 @pytest.fixture(autouse=True)
@@ -176,9 +176,9 @@ def test_memory_is_bounded(small, make):
         free(make.image_tokens(1), [instruction])
     assert len(cache.heads) == 4
     one = max(head.nbytes for head in cache.heads.values())
-    # 2 layers of keys and values of 2 heads with 8 channels, and 32 channels of hidden states, in float32.
+    # 2 layers of keys and values of 2 heads with 8 channels in float32.
     length = max(len(key[0]) for key in cache.heads)
-    assert one == length * (2 * 2 * 2 * 8 + 32) * 4
+    assert one == length * 2 * 2 * 2 * 8 * 4
     for max_bytes, kept in ((2.5 * one, 2), (one / 2, 0), (0, 0)):
         few = small.build(small.decoder(language_model__prefix_cache_mb=max_bytes / 1e6)).eval()
         cache = few.language_model.prefix_cache
@@ -213,5 +213,5 @@ def test_no_objects(decoder, make):
     instructions = [make.instruct(2, text=LATE)]
     prefix = embed_prefix(model, instructions, decoder.project(make.image_tokens(1)))
     queries, _ = decoder.format_queries(model, instructions)
-    ((contexts, hidden),) = decode_objects(model, prefix, torch.zeros(1, 0, 32), queries, 10)
-    assert contexts.shape == (1, 5, 32) and hidden.shape == (1, 0, 5, 32)
+    (hidden,) = decode_objects(model, prefix, torch.zeros(1, 0, 32), queries, 10)
+    assert hidden.shape == (1, 0, 5, 32)

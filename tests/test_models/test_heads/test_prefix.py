@@ -40,15 +40,6 @@ def test_padding_is_on_the_right(model):
     assert prefix.layout.valid[1, : lengths[1]].all()
 
 
-def test_class_tokens_are_found(model):
-    prefix = embed_prefix(model, INSTRUCTIONS, torch.randn(2, 4, 32))
-    vocabulary = model.vocabulary
-    for row, instruction in enumerate(INSTRUCTIONS):
-        positions = prefix.class_positions[row, : len(instruction.categories)]
-        rows = [vocabulary.index(f'<c{i}>') for i in range(len(positions))]
-        assert torch.equal(prefix.embeddings[row, positions], model.added.input[rows])
-
-
 def test_gradients_reach_the_image_tokens(model):
     image = torch.randn(2, 4, 32, requires_grad=True)
     embed_prefix(model, INSTRUCTIONS, image).embeddings.sum().backward()
@@ -75,7 +66,6 @@ def test_continuations_go_on_behind_each_instruction(model):
         assert torch.equal(longer.embeddings[row, :before], plain.embeddings[row, :before])
         expected = model.embed(torch.tensor(ids))
         assert torch.equal(longer.embeddings[row, before:after], expected)
-    assert torch.equal(longer.class_positions, plain.class_positions)
     # They count on from the text, with one position for the image.
     positions = longer.layout.position_ids()[0, : int(longer.layout.valid[0].sum())]
     assert positions[-3:].tolist() == [len(positions) - 6, len(positions) - 5, len(positions) - 4]
