@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet.models.detectors.base import BaseDetector
@@ -40,7 +39,6 @@ class VisionLLM(BaseDetector):
         neck: :class:`LanguageGuidedTokenizer`.
         bbox_head: :class:`OpenEndedDecoder`.
         instruction: Arguments of :meth:`Instruction.from_text` for the default instruction, or its text.
-        objectness_scope: Which annotated objects the tokenizer shall find: ``'all'``, or those of the ``'instruction'``.
     """
 
     def __init__(
@@ -49,18 +47,12 @@ class VisionLLM(BaseDetector):
         neck: ConfigType,
         bbox_head: ConfigType,
         instruction: dict[str, Any] | str | None = None,
-        objectness_scope: str = 'all',
         data_preprocessor: OptConfigType = None,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        if objectness_scope not in ('all', 'instruction'):
-            raise ValueError(
-                f"objectness_scope must be 'all' or 'instruction', got {objectness_scope!r}"
-            )
-        self.objectness_scope = objectness_scope
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
@@ -165,10 +157,8 @@ class VisionLLM(BaseDetector):
         self, tokens: ImageTokens, instructions: list[Instruction], samples: SampleList
     ) -> dict[str, Tensor]:
         metas = [sample.metainfo for sample in samples]
-        objects = [
-            self._in_scope(sample.gt_instances, instruction)
-            for sample, instruction in zip(samples, instructions)
-        ]
+        # All of them: what the instruction does not ask for is answered by <none>.
+        objects = [sample.gt_instances for sample in samples]
         losses, matches = self.neck.loss(tokens, objects, metas)
         if self.neck.outline_refiner is not None:
             tokens, steps = self.neck.outline_refiner.refine(tokens, matches[-1])
@@ -186,12 +176,6 @@ class VisionLLM(BaseDetector):
                 'pipeline behind a dataset with captions, answers or conversations'
             )
         return turns
-
-    def _in_scope(self, gt_instances: InstanceData, instruction: Instruction) -> InstanceData:
-        if self.objectness_scope == 'all':
-            return gt_instances
-        wanted = set(instruction.label_ids)
-        return gt_instances[[label in wanted for label in gt_instances.labels.tolist()]]
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True

@@ -3,7 +3,6 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
 
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
@@ -161,20 +160,6 @@ def test_integer_images(detector, batch):
         TypeError, match='must be floating-point .* torch.uint8: .*data_preprocessor'
     ):
         detector(pixels, data['data_samples'], mode='predict')
-
-
-def test_scope_of_the_tokenizer(small, batch):
-    instruction = Instruction.from_text('<class> <image>', ['star'], [7], num_bins=33)
-    objects = InstanceData(bboxes=torch.rand(3, 4), labels=torch.tensor([7, 1, 7]))
-    everything = small.build(small.detector())
-    asked = small.build(small.detector(objectness_scope='instruction'))
-    assert len(everything._in_scope(objects, instruction)) == 3
-    assert asked._in_scope(objects, instruction).labels.tolist() == [7, 7]
-    assert set(run(asked, batch, 'loss')) > LOSSES
-    with pytest.raises(
-        ValueError, match="objectness_scope must be 'all' or 'instruction', got 'x'"
-    ):
-        small.build(small.detector(objectness_scope='x'))
 
 
 def test_images_without_objects_train(small, batch):
