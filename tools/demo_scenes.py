@@ -156,7 +156,8 @@ class Demo:
 
     def make_scenes(self) -> None:
         train, val = (8, 4) if self.quick else (NUM_TRAIN, NUM_VAL)
-        self.tool('make_scenes', SCENES, '--train', train, '--val', val, '--seed', SEED)
+        self.tool('make_scenes', SCENES, '--train', train, '--val', val, '--seed', SEED,
+                  '--num-workers', os.cpu_count() or 1)  # fmt: skip
 
     def train_start(self) -> None:
         self.run_training(START)

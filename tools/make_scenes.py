@@ -9,7 +9,6 @@ The same settings give the same bytes. A folder that is complete is left as it i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
@@ -25,8 +24,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--image-size', type=int, default=128, help='side in pixels (default 128)')
     parser.add_argument('--max-objects', type=int, default=8,
                         help='most objects in an image (default 8)')
-    parser.add_argument('--num-workers', type=int, default=os.cpu_count() or 1,
-                        help='processes that render (default: one per core)')
+    parser.add_argument('--num-workers', type=int, default=1,
+                        help='processes that render, by fork (default 1)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace scenes made with other settings; other files are left alone')
     return parser.parse_args(args)
