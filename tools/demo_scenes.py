@@ -36,9 +36,10 @@ NUM_TRAIN, NUM_VAL = 6000, 300
 # The network reads the same pixels from an enlarged scene, and there is room for names in it.
 ENLARGE = 4
 OWN_CATEGORIES = ('heart', 'star')
+# In words near those of the templates: the small language model knows no others.
 OWN_INSTRUCTION = (
-    'In my picture <image> I care about {"heart": <c0>, "star": <c1>}. Answer each one as (c, x1, y1, x2, y2), '
-    'corners as offsets in <p-512>..<p512>.'
+    'Find what I care about: {"heart": <c0>, "star": <c1>}. Answer each one as (c, x1, y1, x2, y2), '
+    'corners as offsets in <p-512>..<p512>. My picture: <image>'
 )
 # A smoke test of every stage: nothing is learned.
 QUICK_ITERS = 2

@@ -17,7 +17,7 @@ model = dict(
         format_parser=dict(num_samples=1, num_practice=2),
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/visionllm_tiny_scenes/iter_600.pth',
+            checkpoint='work_dirs/visionllm_tiny_scenes/iter_500.pth',
             prefix='bbox_head')))
 train_dataloader = dict(
     batch_size=batch_size,

@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/models/visionllm_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-max_iters = 600  # three to five minutes on two cores
+max_iters = 500  # two to four minutes on two cores
 
 model = dict(
     # Paper: start from a trained Deformable DETR and a language model pretrained on text.
@@ -28,4 +28,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
 ]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=200))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))

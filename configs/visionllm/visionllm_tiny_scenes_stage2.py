@@ -11,7 +11,7 @@ _base_ = [
     '../_base_/models/visionllm_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes/iter_600.pth')
+stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes/iter_500.pth')
 max_iters = 1900  # less than half an hour on two cores
 
 model = dict(
