@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
-from mmvisionllm.datasets.scene_text import EASY_CATEGORIES, SceneText
+from mmvisionllm.datasets.scene_text import SceneText
 
 from ..heads.text_decoding import text_loss
 
@@ -35,8 +35,7 @@ class LanguagePretraining(BaseModel):
     Args:
         bbox_head: The decoder's config, the same as in the detector.
         lookup_accuracy: Nothing but looking names up is trained, and that from easy to hard, until this share of them is
-            right (a running mean over batches with more than :data:`EASY_CATEGORIES` categories). With the other losses
-            beside it, none was after 150 iterations.
+            right (a running mean). With the other losses beside it, none was after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
         confusion: Most that the other names have in an object, each by a random share with this standard deviation:
             what a detector sees is never one class alone.
@@ -105,9 +104,7 @@ class LanguagePretraining(BaseModel):
         asked = present & (classes >= 0)
         right = decoded.class_logits.argmax(-1)[asked] == classes[asked]
         accuracy = right.float().mean() if len(right) else self.accuracy.clone()
-        # Right among few names is no reason to make it harder yet.
-        if max(len(s.instruction.categories) for s in sample) > EASY_CATEGORIES:
-            self.accuracy += 0.1 * (accuracy - self.accuracy)
+        self.accuracy += 0.1 * (accuracy - self.accuracy)
         self.can_look_up |= self.accuracy >= self.lookup_accuracy
         losses['acc'] = 100 * accuracy
         targets = classes.where(asked, decoded.class_logits.size(-1) - 1)
