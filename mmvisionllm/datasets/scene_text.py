@@ -10,15 +10,12 @@ from torch.utils.data import Dataset
 
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
-from mmvisionllm.instructions.rewording import reword
 
 from .category_names import category_names
 from .scenes import CATEGORIES, Scene, random_scene
 from .scenes.language import caption, questions, referring_expressions
 
 EASY_CATEGORIES = 3
-#: Of instructions in words and an order of their own; the rest are the templates themselves.
-REWORDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,7 @@ class SceneText:
     """A scene in words.
 
     Args:
-        instruction: A detection instruction with a random template or its words in another order and partly drawn at
-            random, category subset and order.
+        instruction: A detection instruction with a random template, category subset and order.
         names: Categories or descriptions of n objects, the words that stand for image tokens.
         boxes: (n, 4) their boxes (cx, cy, w, h), normalised.
         classes: Their n indices in the instruction's category set, -1 outside of it.
@@ -65,8 +61,8 @@ class SceneTextDataset(Dataset):
         num_objects: Objects per sample.
         categories: Names to look up, or a data set, see :func:`category_names`. Defaults to the scenes'.
         max_categories: Largest category set of an instruction.
-        num_easy: The first samples, whose category sets are of :data:`EASY_CATEGORIES` at most and whose instructions are
-            templates: looking names up is learned sooner among few.
+        num_easy: The first samples, whose category sets are of :data:`EASY_CATEGORIES` at most: looking names up is
+            learned sooner among few.
     """
 
     def __init__(
@@ -95,16 +91,13 @@ class SceneTextDataset(Dataset):
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
         scene = random_scene(rng)
         templates = load_templates('detection')
-        template = templates[rng.integers(len(templates))]
         most = self.max_categories
         if index < self.num_easy:
             most = min(EASY_CATEGORIES, most)
-        elif rng.random() < REWORDED:
-            template = reword(template, rng)
         size = int(rng.integers(1, most + 1)) if rng.random() < 0.5 else most
         order = rng.permutation(len(self.categories))
         instruction = Instruction.from_text(
-            template,
+            templates[rng.integers(len(templates))],
             categories=[self.categories[i] for i in order[:size]],
             num_bins=self.num_bins,
         )

@@ -78,10 +78,3 @@ def test_the_first_samples_are_easy():
     # The others are what they are without easy ones before them.
     plain = DATASETS.build(dict(type='SceneTextDataset', length=60))
     assert plain[45]['sample'].instruction == dataset[45]['sample'].instruction
-
-
-def test_easy_samples_are_templates_and_others_may_have_an_order_of_their_own():
-    easy = samples(num_easy=30)
-    assert all('<image>' in i.text.split('{"')[1] for i in (s.instruction for s in easy))
-    image_first = [s.instruction.text.index('<image>') < s.instruction.text.index('{"') for s in samples()]
-    assert 0 < sum(image_first) < len(image_first) / 2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
-from mmvisionllm.instructions import Instruction, load_templates
-from mmvisionllm.instructions.rewording import plain_words
+from mmvisionllm.instructions import Instruction, get_task, load_templates
+from mmvisionllm.instructions.tasks import TASKS
 
 # Of a category set: reading a format does not take more, and costs by the word.
 _CATEGORIES = 3
@@ -47,7 +48,7 @@ def practice_instructions(
         templates = load_templates(task)
         words = templates[draw(0, len(templates))].split()
         replaced = torch.rand(len(words), device='cpu') < torch.rand((), device='cpu')
-        others = plain_words()
+        others = _plain_words()
         words = [
             others[draw(0, len(others))] if change and '<' not in word else word
             for word, change in zip(words, replaced.tolist())
@@ -63,3 +64,11 @@ def practice_instructions(
             )
         )
     return found
+
+
+@cache
+def _plain_words() -> tuple[str, ...]:
+    """The words of all tasks' templates."""
+    tasks = [task for task in TASKS if get_task(task).placeholders]
+    words = {word for task in tasks for template in load_templates(task) for word in template.split()}
+    return tuple(sorted(word for word in words if '<' not in word))
