@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+import cv2
+
 from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 
 
@@ -40,6 +42,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the tool. Returns the exit status: 0, or 2 for bad arguments or an unusable folder."""
     options = vars(parse_args(args))
     out, overwrite, num_workers = (options.pop(name) for name in ('out', 'overwrite', 'num_workers'))
+    cv2.setNumThreads(1)  # the images are too small to share among threads
     try:
         made = make_scenes(out, SceneSettings(**options), overwrite=overwrite,
                            progress=_print_progress, num_workers=num_workers)
