@@ -29,7 +29,6 @@ KINDS = {
     'decoder: points': r'loss_dec_(loc|bbox|iou)',
     'decoder: texts': 'loss_dec_text',
     'decoder: formats': 'loss_dec_format',
-    'decoder: rehearsal': 'loss_rehearsal',
 }
 
 

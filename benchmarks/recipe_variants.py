@@ -43,7 +43,6 @@ NAMELESS = 'tokens do not begin as names'
 PARTS = {
     'default': {},
     'boxes matched, entered': {'neck.with_box_refine': False, 'init_cfg.checkpoint': PLAIN},
-    'rehearsal': {'bbox_head.rehearsal': dict(num_words=8, noise=1.0, loss_weight=1.0)},
     'tokens per step': {'bbox_head.tokens_per_step': 450},
     'one-hot targets': {'bbox_head.loss.location_sigma': 0.0},
     'no box losses': dict.fromkeys(BOX_LOSSES),

@@ -74,10 +74,3 @@ class DecodedSet:
     point_logits: Tensor
     locations: Tensor
     point_mask: Tensor
-
-    def split(self, num_objects: int) -> tuple[DecodedSet, DecodedSet]:
-        """The first ``num_objects`` and the rest."""
-        n = num_objects
-        fields = (self.class_logits, self.point_logits, self.locations)
-        first, rest = ([field[:, s] for field in fields] for s in (slice(n), slice(n, None)))
-        return DecodedSet(*first, self.point_mask), DecodedSet(*rest, self.point_mask)

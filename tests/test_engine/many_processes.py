@@ -87,13 +87,12 @@ def equal_config(
 ) -> Config:
     """The embedded default, small, without what differs from process to process by intention.
 
-    That is dropout, statistics of BatchNorm, words that are drawn for rehearsal, and the padding of images to the
+    That is dropout, statistics of BatchNorm, and the padding of images to the
     largest of a batch: GroupNorm counts it.
     """
     cfg = small_config(scenes, work_dir, workers=0)
     cfg.model.type = 'SeededVisionLLM'
     cfg.model.backbone.update(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
-    cfg.model.bbox_head.rehearsal = None
     cfg.model.bbox_head.language_model.config.update(attention_dropout=0.0, num_hidden_layers=2)
     for coder in (cfg.model.neck.encoder, cfg.model.neck.decoder):
         for part in coder.layer_cfg.values():

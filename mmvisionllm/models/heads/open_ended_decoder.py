@@ -21,7 +21,6 @@ from .format_parser import FormatParser
 from .format_queries import FormatQueries
 from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
-from .rehearsal import WordRehearsal
 from .set_criterion import expected_bins, hull
 from .set_reading import read_set
 from .set_targets import Match, match_predictions, set_targets
@@ -39,7 +38,6 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: Channels of the image tokens.
         loss_weight: Weight of L_dec.
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
-        rehearsal: Arguments of :class:`WordRehearsal`; None leaves it out, as the paper does.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
         max_per_img: Most objects per image.
         tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
@@ -70,7 +68,6 @@ class OpenEndedDecoder(BaseModule):
         loss: OptConfigType = None,
         loss_weight: float = 1.0,
         with_extent: bool = False,
-        rehearsal: OptConfigType = None,
         decode_mode: str = 'expectation',
         max_per_img: int = 100,
         tokens_per_pass: int | None = 768,
@@ -98,7 +95,6 @@ class OpenEndedDecoder(BaseModule):
             dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
         )
         self.loss_weight = loss_weight
-        self.rehearsal = WordRehearsal(**rehearsal) if rehearsal else None
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.decode_mode = decode_mode
@@ -133,7 +129,6 @@ class OpenEndedDecoder(BaseModule):
         tokens: ImageTokens,
         instructions: Sequence[Instruction],
         indices: Tensor | None = None,
-        words: Tensor | None = None,
     ) -> DecodedSet:
         """Answer for all image tokens, or for some of them.
 
@@ -141,18 +136,12 @@ class OpenEndedDecoder(BaseModule):
             tokens: M image tokens per image.
             instructions: B instructions that ask for sets of objects.
             indices: (B, P) tokens to answer for; all M by default. All M are in the prefix either way.
-            words: (B, R, D) further objects in the language model's space, put to random places and answered for after
-                the tokens.
         """
         image = self.project(tokens)
         parts = [image, tokens.locations]
         parts += [part.detach() for part in (tokens.extents, tokens.outlines) if part is not None]
         if indices is not None:
             parts = [part.take_along_dim(indices.view(*indices.shape, *[1] * (part.dim() - 2)), 1) for part in parts]
-        if words is not None:
-            places = torch.rand(*words.shape[:2], 4, device=words.device).split(2, -1)
-            further = self.projector.place(words, *places).to(image.dtype), *places
-            parts = [torch.cat(pair, 1) for pair in zip(parts, further)]
         objects, locations, *told = parts
         return self.decode(image, objects, locations, instructions, *told)
 
@@ -250,7 +239,6 @@ class OpenEndedDecoder(BaseModule):
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
         truth = instructions, batch_gt_instances, batch_img_metas
-        rehearsed = None
         if self.assigner is not None:
             decoded = self(tokens, instructions)
             points = self.points(decoded)
@@ -259,18 +247,8 @@ class OpenEndedDecoder(BaseModule):
             targets = set_targets(matches, *truth, num_objects=points.size(1))
         else:
             targets = set_targets(matches, *truth)
-            words = None
-            # Words are rehearsed beside boxes alone: beside polygons, each would cost as many queries as they.
-            if self.rehearsal is not None and targets.points.size(2) == 2:
-                words, word_classes = self.rehearsal(self.language_model, instructions)
-            decoded = self(tokens, instructions, targets.indices, words)
-            if words is not None:
-                decoded, rehearsed = decoded.split(targets.indices.size(1))
-        losses = self.criterion(decoded, targets.classes, targets.points, targets.present)
-        if rehearsed is not None:
-            loss = self.criterion.class_loss(rehearsed, word_classes, torch.ones_like(word_classes, dtype=bool))
-            losses['loss_rehearsal'] = loss['loss_dec_cls'] * self.rehearsal.loss_weight
-        return losses
+            decoded = self(tokens, instructions, targets.indices)
+        return self.criterion(decoded, targets.classes, targets.points, targets.present)
 
     def text_loss(
         self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_turns: list[list[str]]

@@ -89,34 +89,6 @@ def test_weight_of_the_losses(small, make):
     torch.testing.assert_close(tenth, {key: 0.1 * value for key, value in whole.items()})
 
 
-def test_rehearsal_adds_a_loss_and_changes_no_other(small, make):
-    arguments = (
-        make.image_tokens(),
-        [make.instruct(), make.instruct(categories=make.names[:3])],
-        GROUND_TRUTH,
-        MATCHES,
-        [META] * 2,
-    )
-    decoder = small.build(small.decoder(rehearsal=dict(num_words=5, noise=0.5, loss_weight=2.0)))
-    decoder.eval()
-    torch.manual_seed(0)
-    losses = decoder.loss(*arguments)
-    decoder.rehearsal.loss_weight = 4.0
-    torch.manual_seed(0)
-    twice = decoder.loss(*arguments).pop('loss_rehearsal')
-    torch.testing.assert_close(twice, 2 * losses.pop('loss_rehearsal'))
-    decoder.rehearsal = None
-    torch.testing.assert_close(losses, decoder.loss(*arguments), rtol=1e-4, atol=1e-5)
-
-
-def test_rehearsal_trains_the_language_model(small, make):
-    decoder = small.build(small.decoder(rehearsal=dict(num_words=16)))
-    arguments = (make.image_tokens(), [make.instruct()] * 2, GROUND_TRUTH, MATCHES, [META] * 2)
-    decoder.loss(*arguments)['loss_rehearsal'].backward()
-    layer = decoder.language_model.lm.model.layers[-1].self_attn.q_proj
-    assert layer.weight.grad.abs().sum() > 0
-
-
 def test_images_without_objects_cost_nothing_and_break_nothing(small, make):
     decoder = small.build(
         small.decoder(
@@ -211,15 +183,6 @@ def test_losses_of_a_mixed_batch_are_means_over_its_objects(small, make):
     )
     for key, value in together.items():
         torch.testing.assert_close(value, (2 * box[key] + polygon[key]) / 3, rtol=1e-4, atol=1e-4)
-
-
-def test_words_are_rehearsed_beside_boxes_alone(small, make):
-    decoder = small.build(small.decoder(rehearsal=dict(num_words=4)))
-    tokens = make.image_tokens()
-    rest = (MATCHES, [META] * 2)
-    assert 'loss_rehearsal' in decoder.loss(tokens, [make.instruct(2)] * 2, GROUND_TRUTH, *rest)
-    instructions = [make.instruct(2), make.instruct(8)]
-    assert 'loss_rehearsal' not in decoder.loss(tokens, instructions, MIXED, *rest)
 
 
 def test_a_polygon_image_without_objects_beside_a_box_image(small, make):
