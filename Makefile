@@ -51,6 +51,7 @@ setup-openmmlab: $(VENV_OPENMMLAB)/.package
 
 lint: $(VENV)/.lint  ## Check the style with ruff
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(VENV)/.lint  ## Mend the style with ruff
 	$(BIN)/ruff check --fix .

@@ -136,10 +136,7 @@ setup(
     package_data={PACKAGE: ['**/*.yaml', '**/*.yml', '**/*.json', '**/*.safetensors']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
-    extras_require={
-        name: read_requirements(name)
-        for name in ('onedl', 'openmmlab', 'optional', 'tests', 'lint')
-    },
+    extras_require={name: read_requirements(name) for name in ('onedl', 'openmmlab', 'optional', 'tests', 'lint')},
     cmdclass={
         'build_py': BuildPyWithMim,
         'bdist_wheel': BdistWheelWithMim,

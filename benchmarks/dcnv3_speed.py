@@ -62,9 +62,7 @@ def make_inputs(shape: tuple[int, int, int], groups: int, args: argparse.Namespa
     torch.manual_seed(0)
     height, width, channels = shape
     points = groups * KERNEL**2
-    value, offset, grad = (
-        torch.randn(1, height, width, n) for n in (channels, 2 * points, channels)
-    )
+    value, offset, grad = (torch.randn(1, height, width, n) for n in (channels, 2 * points, channels))
     mask = torch.randn(1, height, width, groups, KERNEL**2).softmax(-1).flatten(-2)
     dtype = getattr(torch, args.dtype)
     return [tensor.to(args.device, dtype) for tensor in (value, offset, mask, grad)]

@@ -30,9 +30,7 @@ from mmengine.config import Config
 from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 
 
-def small_training(
-    config: str, strategy: str | None, scenes: Path, args: argparse.Namespace
-) -> Config:
+def small_training(config: str, strategy: str | None, scenes: Path, args: argparse.Namespace) -> Config:
     """A config without validation, checkpoints and weights from elsewhere."""
     cfg = Config.fromfile(config)
     if strategy:
@@ -75,9 +73,7 @@ def seconds_per_iteration(cfg: Config, processes: int, threads: int, work_dir: P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--config', default=str(ROOT / 'configs/visionllm/visionllm_tiny_scenes.py')
-    )
+    parser.add_argument('--config', default=str(ROOT / 'configs/visionllm/visionllm_tiny_scenes.py'))
     parser.add_argument('--processes', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--strategy', choices=['ddp', 'fsdp', 'deepspeed_zero2'])
     parser.add_argument('--iters', type=int, default=20)
@@ -106,9 +102,7 @@ def main() -> None:
                 batch_size_per_process=args.batch_size,
                 threads_per_process=threads,
                 images_per_s={n: round(speed, 2) for n, speed in speeds.items()},
-                share_of_linear={
-                    n: round(speed * first / (speeds[first] * n), 3) for n, speed in speeds.items()
-                },
+                share_of_linear={n: round(speed * first / (speeds[first] * n), 3) for n, speed in speeds.items()},
             )
         )
     )

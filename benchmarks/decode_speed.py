@@ -35,9 +35,7 @@ from mmvisionllm.models.structures import DecodedSet
 
 
 @torch.no_grad()
-def token_by_token(
-    decoder: OpenEndedDecoder, objects: Tensor, instruction: Instruction
-) -> tuple[Tensor, Tensor]:
+def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Instruction) -> tuple[Tensor, Tensor]:
     """Class logits (M, C + 1) and point logits (M, K - 1, num_bins) of one image, one token per forward pass."""
     model = decoder.language_model
     body, vocabulary = model.lm.get_decoder(), decoder.vocabulary

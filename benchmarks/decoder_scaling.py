@@ -79,9 +79,7 @@ def ask(num_points: int, categories: int) -> Instruction:
     return Instruction.from_text(load_templates(task)[0], names, num_points=num_points)
 
 
-def dense_hidden(
-    decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, num: int, copies: bool
-) -> Tensor:
+def dense_hidden(decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, num: int, copies: bool) -> Tensor:
     """Hidden states (1, n, K, D) of the first objects' queries, by plain masks."""
     model = decoder.language_model
     queries, _ = decoder.format_queries(model, [instruction])
@@ -131,9 +129,7 @@ def step(
     return classes.detach(), points.detach()
 
 
-def flops(
-    decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, num: int, warm: bool
-) -> float:
+def flops(decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, num: int, warm: bool) -> float:
     """What the shared-prefix pattern needs, see the module's docstring."""
     model = decoder.language_model
     prefix = embed_prefix(model, [instruction], image)

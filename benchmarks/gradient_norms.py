@@ -65,9 +65,7 @@ def main() -> None:
                 chosen = [value for name, value in losses.items() if re.fullmatch(pattern, name)]
                 if chosen:
                     found[kind].append([norm(sum(chosen), weights) for weights in parts.values()])
-        table[task] = {
-            kind: dict(zip(parts, torch.tensor(norms).mean(0).tolist())) for kind, norms in found.items()
-        }
+        table[task] = {kind: dict(zip(parts, torch.tensor(norms).mean(0).tolist())) for kind, norms in found.items()}
     print(f'| task | loss | {" | ".join(parts)} |\n|---|---|---:|---:|')
     for task, kinds in table.items():
         for kind, norms in kinds.items():

@@ -59,7 +59,7 @@ def with_iters(cfg: Config, iters: int) -> Config:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/visionllm/visionllm_tiny_scenes_stage2.py')
-    parser.add_argument('--iters', type=int, help='iterations of the joint model; by default the config\'s own')
+    parser.add_argument('--iters', type=int, help="iterations of the joint model; by default the config's own")
     parser.add_argument('--tasks', nargs='+', choices=METRICS, default=list(METRICS))
     parser.add_argument('--processes', type=int, default=1, help='trainings at once')
     parser.add_argument('--work-dir', default='work_dirs/joint_vs_separate')

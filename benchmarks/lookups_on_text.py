@@ -31,9 +31,7 @@ OFFERED, OBJECTS, HELD_OUT, TESTED = 10, 10, 16, 32
 LAYOUTS = {
     'both': parallel_decoding.object_positions,
     'own': lambda objects, queries: torch.cat([objects[:, :, None], queries], 2),
-    'added': lambda objects, queries: torch.cat(
-        [queries[:, :, :1], objects[:, :, None] + queries], 2
-    ),
+    'added': lambda objects, queries: torch.cat([queries[:, :, :1], objects[:, :, None] + queries], 2),
 }
 
 
@@ -60,9 +58,7 @@ def main() -> None:
     parser.add_argument('--noise', type=float, default=0.5, help="in units of the word embeddings'")
     parser.add_argument('--dtype', default='float32')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--layout', choices=LAYOUTS, default='both', help='where an object stands (default: %(default)s)'
-    )
+    parser.add_argument('--layout', choices=LAYOUTS, default='both', help='where an object stands (default: %(default)s)')
     args = parser.parse_args()
     parallel_decoding.object_positions = LAYOUTS[args.layout]
     init_default_scope('mmdet')
@@ -72,9 +68,7 @@ def main() -> None:
     seen = tuple(names[i] for i in order[HELD_OUT:])
     unseen = tuple(names[i] for i in order[:HELD_OUT])
     lora = dict(r=args.rank, lora_alpha=2 * args.rank, target_modules='all-linear')
-    language_model = dict(
-        type='LanguageModel', pretrained=args.language_model, torch_dtype=args.dtype, lora=lora
-    )
+    language_model = dict(type='LanguageModel', pretrained=args.language_model, torch_dtype=args.dtype, lora=lora)
     model = MODELS.build(
         dict(
             type='LanguagePretraining',
@@ -90,9 +84,7 @@ def main() -> None:
     train = dataset(seen, args.batch_size * args.iterations, args.seed)
     tests = dict(seen=dataset(seen, TESTED, 10_001), unseen=dataset(unseen, TESTED, 10_002))
     # The last third of the steps gets shorter.
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min(1.0, 3 * (1 - i / args.iterations))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, 3 * (1 - i / args.iterations)))
     results, start = [], time.perf_counter()
 
     def measure() -> dict[str, float]:

@@ -10,17 +10,18 @@ model = dict(
     backbone=dict(depth=18, base_channels=32, frozen_stages=-1, norm_eval=False, init_cfg=None),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=128),
     rpn_head=dict(
-        in_channels=128,
-        feat_channels=128,
-        anchor_generator=dict(scales=[4])),  # images of 128 pixels hold objects from 12 pixels on
+        in_channels=128, feat_channels=128, anchor_generator=dict(scales=[4])
+    ),  # images of 128 pixels hold objects from 12 pixels on
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=128),
         bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=10),
         mask_roi_extractor=dict(out_channels=128),
-        mask_head=dict(in_channels=128, conv_out_channels=128, num_classes=10)),
+        mask_head=dict(in_channels=128, conv_out_channels=128, num_classes=10),
+    ),
     # On COCO, 512 regions of an image train the heads, and mask heads are nearly all the time of a step on a CPU. Scenes
     # hold 4.5 objects on average: 16 regions of them and 48 others are several for each.
-    train_cfg=dict(rcnn=dict(sampler=dict(num=64))))
+    train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

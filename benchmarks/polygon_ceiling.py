@@ -103,9 +103,7 @@ def main() -> None:
     parser.add_argument('--ann', default=DEFAULT, help='annotation file in the format of COCO')
     parser.add_argument('--points', type=int, nargs='+', default=[8, 14, 16, 24, 36])
     parser.add_argument('--samplings', nargs='+', choices=SAMPLINGS, default=SAMPLINGS)
-    parser.add_argument(
-        '--largest-piece', action='store_true', help='drop all but the largest piece of an object'
-    )
+    parser.add_argument('--largest-piece', action='store_true', help='drop all but the largest piece of an object')
     args = parser.parse_args()
     if not Path(args.ann).is_file():
         parser.error(f'{args.ann} is not there; name an annotation file with --ann')

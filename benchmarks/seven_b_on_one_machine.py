@@ -57,9 +57,7 @@ def make_language_model(folder: Path, fields: dict[str, Any]) -> None:
     config = AutoConfig.for_model(**fields, bos_token_id=1, eos_token_id=2)
     config.architectures = ['LlamaForCausalLM']
     with torch.device('meta'):
-        shapes = {
-            k: v.shape for k, v in AutoModelForCausalLM.from_config(config).state_dict().items()
-        }
+        shapes = {k: v.shape for k, v in AutoModelForCausalLM.from_config(config).state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, list[str]] = {}
     for name in shapes:
@@ -78,9 +76,7 @@ def make_language_model(folder: Path, fields: dict[str, Any]) -> None:
     tokenizer.add_tokens([f'[unused{i}]' for i in range(fields['vocab_size'] - len(tokenizer))])
     tokenizer.save_pretrained(folder)
     GenerationConfig().save_pretrained(folder)
-    (folder / 'model.safetensors.index.json').write_text(
-        json.dumps(dict(metadata={}, weight_map=index))
-    )
+    (folder / 'model.safetensors.index.json').write_text(json.dumps(dict(metadata={}, weight_map=index)))
     config.dtype = torch.bfloat16
     config.save_pretrained(folder)  # last: with it, the folder is complete
 
@@ -104,9 +100,7 @@ def make_data(folder: Path, size: tuple[int, int], objects: int) -> None:
         x, y = rng.uniform(0, width * 0.7), rng.uniform(0, height * 0.7)
         w, h = rng.uniform(16, width * 0.3), rng.uniform(16, height * 0.3)
         category = int(rng.integers(len(names))) + 1
-        box = dict(
-            id=i + 1, image_id=1, category_id=category, bbox=[x, y, w, h], area=w * h, iscrowd=0
-        )
+        box = dict(id=i + 1, image_id=1, category_id=category, bbox=[x, y, w, h], area=w * h, iscrowd=0)
         annotations.append(box)
     document = dict(
         images=[dict(id=1, file_name='noise.png', height=height, width=width)],
@@ -166,9 +160,7 @@ class KeepLosses(Hook):
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         self.start = time.perf_counter()
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         loss = outputs['loss'].item()
         seconds = time.perf_counter() - self.start
         self.kept.append(dict(iter=runner.iter, loss=loss, seconds=round(seconds, 3)))
@@ -240,9 +232,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', type=Path, default=CONFIG)
     parser.add_argument('--layers', type=int, default=32)
     parser.add_argument('--size', type=int, nargs=2, default=(800, 1067), metavar=('H', 'W'))
@@ -269,23 +259,17 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], '--process', process]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            raise SystemExit(
-                f'{process} failed with exit status {done.returncode}\n{done.stdout[-3000:]}'
-            )
+            raise SystemExit(f'{process} failed with exit status {done.returncode}\n{done.stdout[-3000:]}')
         results[process] = json.loads(done.stdout.splitlines()[-1])
         if process == 'train':
             results['checkpoint_mb'] = sizes(args.work_dir / 'run/iter_1.pth')
         for step in results[process]['steps']:
-            print(
-                f'{process}: step {step["iter"]}, loss {step["loss"]:.4f}, {step["seconds"]:.1f} s'
-            )
+            print(f'{process}: step {step["iter"]}, loss {step["loss"]:.4f}, {step["seconds"]:.1f} s')
         print(f'{process}: peak memory in GB {results[process]["peak_gb"]}')
     same = results['train']['steps'][1]['loss'] == results['resume']['steps'][0]['loss']
     results['resumes_exactly'] = same
     print(f'checkpoint in MB: {results["checkpoint_mb"]}')
-    print(
-        f'predicted {results["resume"]["boxes"]} boxes in {results["resume"]["predict_seconds"]} s'
-    )
+    print(f'predicted {results["resume"]["boxes"]} boxes in {results["resume"]["predict_seconds"]} s')
     print(f'the second step from the checkpoint has {"the same" if same else "another"} loss')
     print(json.dumps(results))
 

@@ -99,10 +99,7 @@ def measure(config: str, checkpoint: str, batch_size: int = 8) -> dict:
     number = 0
     for batch in batches(cfg.test_dataloader.dataset):
         for name, results in predictions(model, batch).items():
-            samples = [
-                dict(pred_instances=dict(r.items()), **s.metainfo)
-                for r, s in zip(results, batch['data_samples'])
-            ]
+            samples = [dict(pred_instances=dict(r.items()), **s.metainfo) for r, s in zip(results, batch['data_samples'])]
             metrics[name].process({}, samples)
         number += len(samples)
     boxes = {name: metric.evaluate(number) for name, metric in metrics.items()}

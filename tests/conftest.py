@@ -82,17 +82,13 @@ def neck_cfg(**changes) -> dict:
             num_layers=2,
             return_intermediate=True,
             post_norm_cfg=None,
-            layer_cfg=dict(
-                self_attn_cfg=dict(dims, num_heads=4), cross_attn_cfg=deformable, ffn_cfg=ffn
-            ),
+            layer_cfg=dict(self_attn_cfg=dict(dims, num_heads=4), cross_attn_cfg=deformable, ffn_cfg=ffn),
         ),
         positional_encoding=dict(num_feats=16, normalize=True, offset=-0.5),
         token_head=dict(
             type='ImageTokenHead',
             sync_cls_avg_factor=True,
-            loss_cls=dict(
-                type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
-            ),
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0),
             train_cfg=dict(
@@ -113,9 +109,7 @@ def neck_cfg(**changes) -> dict:
 def detector_cfg(**changes) -> dict:
     base = dict(
         type='VisionLLM',
-        data_preprocessor=dict(
-            type='DetDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3, bgr_to_rgb=True
-        ),
+        data_preprocessor=dict(type='DetDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3, bgr_to_rgb=True),
         backbone=dict(
             type='ResNet',
             depth=18,

@@ -9,10 +9,13 @@ import pytest
 from mmvisionllm._dependencies import check_dependencies
 
 
-@pytest.mark.parametrize('module, names', [
-    ('mmengine', ('onedl-mmengine', 'mmengine==')),
-    ('mmdet', ('onedl-mmdetection', 'mmdet==')),
-])
+@pytest.mark.parametrize(
+    'module, names',
+    [
+        ('mmengine', ('onedl-mmengine', 'mmengine==')),
+        ('mmdet', ('onedl-mmdetection', 'mmdet==')),
+    ],
+)
 def test_import_without_a_package_says_what_to_install(module, names):
     code = f'import sys; sys.modules[{module!r}] = None; import mmvisionllm'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

@@ -32,8 +32,9 @@ def files_below(*folders: str) -> set[str]:
 
 def run(code: str, cwd: Path, **env: str) -> str:
     """Output of a Python snippet in a process of its own."""
-    done = subprocess.run([sys.executable, '-c', code],
-                          cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -85,7 +86,12 @@ def test_sdist_holds_sources_and_mim(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
     expected = files_below('configs', 'tools', 'requirements') | {
-        'LICENSE', 'model-index.yml', 'setup.py', 'pyproject.toml', 'Makefile', 'CONTRIBUTING.md'
+        'LICENSE',
+        'model-index.yml',
+        'setup.py',
+        'pyproject.toml',
+        'Makefile',
+        'CONTRIBUTING.md',
     }
     expected |= {f'mmvisionllm/.mim/{name}' for name in files_below('configs', 'tools')}
     assert expected <= names
@@ -94,8 +100,11 @@ def test_sdist_holds_sources_and_mim(sdist):
 
 def test_wheel_holds_package_data_and_mim(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    expected = {name for name in files_below('mmvisionllm')
-                if name.endswith(('.py', '.yaml', '.yml', '.json')) and '/.mim/' not in name}
+    expected = {
+        name
+        for name in files_below('mmvisionllm')
+        if name.endswith(('.py', '.yaml', '.yml', '.json')) and '/.mim/' not in name
+    }
     for home in ('mmvisionllm', DIST_INFO):
         expected |= {f'{home}/.mim/{name}' for name in files_below('configs', 'tools')}
         expected.add(f'{home}/.mim/model-index.yml')
@@ -150,7 +159,7 @@ def test_editable_install_links_mim(source, tmp_path):
 def test_mim_finds_package_tools_and_models(installed):
     """What `mim search`, `train`, `test` and `run` look up, asked of mim itself."""
     pytest.importorskip('mim', reason='needs onedl-mim or openmim')
-    code = '''
+    code = """
 import json, os
 from mim.commands.search import get_model_info
 from mim.utils import get_installed_path, module_full_name, recursively_find
@@ -162,22 +171,21 @@ print(json.dumps(dict(
     found={name: len(recursively_find(root, name, followlinks=True))
            for name in ['metafile.yml', 'model-index.yml']},
     models=get_model_info('mmvisionllm', to_dict=True))))
-'''
+"""
     found = json.loads(run(code, installed.parent, PYTHONPATH=str(installed)).splitlines()[-1])
     assert found['full_name'] == 'mmvisionllm'
     assert Path(found['root']).parent == installed
     assert {'train.py', 'test.py', 'make_scenes.py'} <= set(found['tools'])
     assert found['found'] == {'metafile.yml': 1, 'model-index.yml': 1}
-    assert {'visionllm_tiny_scenes', 'visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco'} <= set(
-        found['models'])
+    assert {'visionllm_tiny_scenes', 'visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco'} <= set(found['models'])
 
 
 def test_mmengine_finds_configs_by_package_name(installed):
     """`_base_ = 'mmvisionllm::...'` of other packages goes through <package>/.mim."""
-    code = '''
+    code = """
 from mmengine.utils import get_installed_path
 print(get_installed_path('mmvisionllm'))
-'''
+"""
     root = run(code, installed.parent, PYTHONPATH=str(installed)).splitlines()[-1]
     assert (Path(root) / '.mim' / 'model-index.yml').is_file()
 

@@ -95,9 +95,7 @@ class Demo:
         self.stage('scenes', self.make_scenes)
         self.stage('Deformable DETR', self.train_start, lambda: self.checkpoint(START))
 
-    def stage(
-        self, name: str, run: Callable[[], None], done: Callable[[], object] = lambda: False
-    ) -> None:
+    def stage(self, name: str, run: Callable[[], None], done: Callable[[], object] = lambda: False) -> None:
         """Run a stage unless it is done, and note its time."""
         if done():
             self.skipped.add(name)
@@ -279,6 +277,7 @@ def choose_scenes(annotation_file: Path) -> tuple[dict[str, list[str]], list[str
 
     def best(asked: Sequence[str], number: int) -> list[str]:
         """Scenes with many objects that are asked for, and many that are not."""
+
         def merit(image_id: int) -> int:
             count = sum(name in asked for name in found[image_id])
             return min(count, len(found[image_id]) - count)
@@ -292,12 +291,8 @@ def choose_scenes(annotation_file: Path) -> tuple[dict[str, list[str]], list[str
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse ``argv``, by default those of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--quick', action='store_true', help='two iterations on a few scenes: a smoke test'
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--quick', action='store_true', help='two iterations on a few scenes: a smoke test')
     parser.add_argument(
         '--dir',
         type=Path,

@@ -22,9 +22,7 @@ from mmvisionllm.utils import load_config, parse_conversion
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; wrong paths end here with a usage message."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     return parse_conversion(parser, argv)
 
 

@@ -21,9 +21,7 @@ from mmvisionllm.instructions import TASKS
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse ``argv``, by default those of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('image', help='image file, folder of images, or URL')
     parser.add_argument('config', help='config file, or name of a model of this package')
     parser.add_argument('--weights', help='checkpoint; without one the weights are random')
@@ -32,16 +30,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='a text with <image>, and with <class> (beside --categories) or a mapping such as '
         '{"star": <c0>}; default: a template of the task',
     )
-    parser.add_argument(
-        '--categories', nargs='+', metavar='NAME', help='what to detect; quote names with blanks'
-    )
+    parser.add_argument('--categories', nargs='+', metavar='NAME', help='what to detect; quote names with blanks')
     parser.add_argument('--question', help='what to answer')
-    parser.add_argument(
-        '--task', choices=sorted(TASKS), help='task; default: what the instruction asks for'
-    )
-    parser.add_argument(
-        '--out-dir', default='outputs', help='pictures and JSON files go there (default: outputs)'
-    )
+    parser.add_argument('--task', choices=sorted(TASKS), help='task; default: what the instruction asks for')
+    parser.add_argument('--out-dir', default='outputs', help='pictures and JSON files go there (default: outputs)')
     parser.add_argument(
         '--pred-score-thr',
         type=float,
@@ -65,9 +57,7 @@ def describe(prediction: dict, threshold: float) -> list[str]:
         return [f'{prediction["img_path"]}: {prediction["text"]}']
     found = [
         f'  {name:<20} {score:.2f}  ' + ' '.join(f'{value:7.1f}' for value in box)
-        for name, score, box in zip(
-            prediction['label_names'], prediction['scores'], prediction['bboxes']
-        )
+        for name, score, box in zip(prediction['label_names'], prediction['scores'], prediction['bboxes'])
         if score > threshold
     ]
     return [
@@ -80,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool. Returns the exit status: 0, or 2 for an unusable image, instruction or model."""
     args = parse_args(argv)
     try:
-        inferencer = VisionLLMInferencer(
-            args.config, args.weights, device=args.device, show_progress=False
-        )
+        inferencer = VisionLLMInferencer(args.config, args.weights, device=args.device, show_progress=False)
         results = inferencer(
             args.image,
             instruction=args.instruction,

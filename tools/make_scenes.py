@@ -6,6 +6,7 @@
 
 The same settings give the same bytes. A folder that is complete is left as it is.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -24,12 +25,11 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--val', type=int, required=True, help='number of validation images')
     parser.add_argument('--seed', type=int, required=True, help='decides every image')
     parser.add_argument('--image-size', type=int, default=128, help='side in pixels (default 128)')
-    parser.add_argument('--max-objects', type=int, default=8,
-                        help='most objects in an image (default 8)')
-    parser.add_argument('--num-workers', type=int, default=1,
-                        help='processes that render, by fork (default 1)')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='replace scenes made with other settings; other files are left alone')
+    parser.add_argument('--max-objects', type=int, default=8, help='most objects in an image (default 8)')
+    parser.add_argument('--num-workers', type=int, default=1, help='processes that render, by fork (default 1)')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace scenes made with other settings; other files are left alone'
+    )
     return parser.parse_args(args)
 
 
@@ -44,8 +44,9 @@ def main(args: list[str] | None = None) -> int:
     out, overwrite, num_workers = (options.pop(name) for name in ('out', 'overwrite', 'num_workers'))
     cv2.setNumThreads(1)  # the images are too small to share among threads
     try:
-        made = make_scenes(out, SceneSettings(**options), overwrite=overwrite,
-                           progress=_print_progress, num_workers=num_workers)
+        made = make_scenes(
+            out, SceneSettings(**options), overwrite=overwrite, progress=_print_progress, num_workers=num_workers
+        )
     except (ValueError, OSError) as error:
         print(f'make_scenes: {error}', file=sys.stderr)
         return 2

@@ -58,9 +58,7 @@ def main() -> None:
     parser.add_argument('--vocab-size', type=int, default=1500)
     parser.add_argument('--samples', type=int, default=4000)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--categories', help="names in the instructions, as mmdet's get_classes knows them: coco"
-    )
+    parser.add_argument('--categories', help="names in the instructions, as mmdet's get_classes knows them: coco")
     args = parser.parse_args()
     tokenizer = Tokenizer(models.BPE())
     # Byte level: any text a user writes has tokens, however rare.
@@ -73,9 +71,9 @@ def main() -> None:
     )
     tokenizer.train_from_iterator(corpus(args.samples, args.seed, args.categories), trainer)
     pad, bos, eos = SPECIAL
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, bos_token=bos, eos_token=eos
-    ).save_pretrained(args.out)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, bos_token=bos, eos_token=eos).save_pretrained(
+        args.out
+    )
     for_older_versions(Path(args.out))
     print(f'{tokenizer.get_vocab_size()} tokens written to {args.out}')
 

@@ -21,12 +21,8 @@ from mmvisionllm.utils import load_config, parse_conversion
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; wrong paths end here with a usage message."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--dtype', help="type of the merged weights; default: the config's torch_dtype"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--dtype', help="type of the merged weights; default: the config's torch_dtype")
     return parse_conversion(parser, argv)
 
 

@@ -28,9 +28,7 @@ KEYS = ('step', 'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou',
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; a wrong path ends here with a usage message."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='of a text pretraining')
     parser.add_argument('name', help='of the weights')
     parser.add_argument('--folder', type=Path, default=FOLDER, help='(default: %(default)s)')
@@ -56,10 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint=Path(args.checkpoint).name,
         weights=sum(value.numel() for value in state.values()),
         seconds=round(training_seconds(work_dir)),
-        log=[
-            {k: round(line[k], 4) for k in KEYS if k in line}
-            for line in logged_iterations(work_dir)[4::5]
-        ],
+        log=[{k: round(line[k], 4) for k in KEYS if k in line} for line in logged_iterations(work_dir)[4::5]],
     )
     args.folder.mkdir(parents=True, exist_ok=True)
     path = args.folder / f'{args.name}.safetensors'

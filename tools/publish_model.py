@@ -23,9 +23,7 @@ from mmvisionllm.utils.checkpoint import read_checkpoint
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; a wrong path ends here with a usage message."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('in_file', help='checkpoint of a training')
     parser.add_argument('out_file', help='file to write; -HASH.pth is put behind its name')
     parser.add_argument(

@@ -33,12 +33,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='directory for logs and metrics')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument(
-        '--show-dir', help='write pictures with predictions to <work-dir>/<timestamp>/<SHOW_DIR>'
-    )
-    parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds per picture of --show (default: 2)'
-    )
+    parser.add_argument('--show-dir', help='write pictures with predictions to <work-dir>/<timestamp>/<SHOW_DIR>')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds per picture of --show (default: 2)')
     add_common_arguments(parser)
     args = parser.parse_args(argv)
     check_exists(parser, 'config', args.config)

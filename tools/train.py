@@ -31,9 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='directory for logs and checkpoints')
-    parser.add_argument(
-        '--amp', action='store_true', help='train with automatic mixed precision (GPU)'
-    )
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (GPU)')
     parser.add_argument(
         '--amp-dtype',
         choices=('bfloat16', 'float16'),
@@ -75,10 +73,7 @@ def enable_amp(cfg: Config, dtype: str) -> None:
         raise ValueError('--amp needs a GPU; leave it out to train on CPU in float32')
     wrapper = cfg.optim_wrapper
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(
-            f'--amp cannot replace the optimiser wrapper {wrapper.type}; set '
-            'optim_wrapper in the config'
-        )
+        raise ValueError(f'--amp cannot replace the optimiser wrapper {wrapper.type}; set optim_wrapper in the config')
     wrapper.type = 'AmpOptimWrapper'
     wrapper.dtype = dtype
     wrapper.loss_scale = 'dynamic' if dtype == 'float16' else 1.0

@@ -28,15 +28,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('task', choices=sorted(TASKS))
     parser.add_argument('out', type=Path, help='YAML file to write, or to go on with')
-    parser.add_argument(
-        '--model', type=Path, required=True, help="folder of a transformers' causal language model"
-    )
+    parser.add_argument('--model', type=Path, required=True, help="folder of a transformers' causal language model")
     parser.add_argument('--count', type=int, default=100, help='templates to add (default 100)')
     parser.add_argument('--shots', type=int, default=8, help='examples per round (default 8)')
     parser.add_argument('--seed', type=int, default=0, help='decides what is shown and sampled')
-    parser.add_argument(
-        '--patience', type=int, default=10, help='rounds without a new one to stop after (10)'
-    )
+    parser.add_argument('--patience', type=int, default=10, help='rounds without a new one to stop after (10)')
     parser.add_argument('--temperature', type=float, default=1.0, help='of sampling (default 1)')
     parser.add_argument('--top-p', type=float, default=0.95, help='of sampling (default 0.95)')
     parser.add_argument('--max-new-tokens', type=int, default=768, help='per round (default 768)')

@@ -36,9 +36,7 @@ class CheckedLoader:
             check_array(image)
             return self.loader(image)
         if not isinstance(image, str):
-            raise ImageReadError(
-                f'an image must be a path, a URL or an array, got {type(image).__name__}'
-            )
+            raise ImageReadError(f'an image must be a path, a URL or an array, got {type(image).__name__}')
         try:
             return self.loader(image)
         except FileNotFoundError as error:

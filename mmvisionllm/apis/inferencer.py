@@ -140,9 +140,7 @@ class VisionLLMInferencer(DetInferencer):
         task = task or infer_task(instruction, categories, question)
         instruction = load_templates(task)[0] if instruction is None else instruction
         num_bins = self.model.bbox_head.vocabulary.num_bins
-        return Instruction.from_text(
-            instruction, categories, task=task, num_bins=num_bins, question=question
-        )
+        return Instruction.from_text(instruction, categories, task=task, num_bins=num_bins, question=question)
 
     def preprocess(
         self,
@@ -224,18 +222,14 @@ class VisionLLMInferencer(DetInferencer):
 
     def _init_pipeline(self, cfg: ConfigType) -> Compose:
         pipeline = super()._init_pipeline(cfg)
-        pipeline.transforms = [
-            CheckedLoader(t) if isinstance(t, InferencerLoader) else t for t in pipeline.transforms
-        ]
+        pipeline.transforms = [CheckedLoader(t) if isinstance(t, InferencerLoader) else t for t in pipeline.transforms]
         return pipeline
 
     def _init_model(self, cfg: ConfigType, weights: str | None, device: str = 'cpu') -> nn.Module:
         with mmengine_reads_safely():
             return super()._init_model(cfg, weights, device)
 
-    def _load_weights_to_model(
-        self, model: nn.Module, checkpoint: dict | None, cfg: ConfigType
-    ) -> None:
+    def _load_weights_to_model(self, model: nn.Module, checkpoint: dict | None, cfg: ConfigType) -> None:
         if not isinstance(model, VisionLLM):
             raise TypeError(
                 f'{type(self).__name__} needs a config whose model is a VisionLLM, got {type(model).__name__}; '
@@ -259,16 +253,12 @@ class VisionLLMInferencer(DetInferencer):
                 return Config.fromfile(path), entries.get(name, {}).get('Weights')
         if name not in entries:
             known = ', '.join(sorted(entries))
-            raise FileNotFoundError(
-                f'{model} is neither a config file nor a model of mmvisionllm ({known})'
-            )
+            raise FileNotFoundError(f'{model} is neither a config file nor a model of mmvisionllm ({known})')
         config = os.path.join(root, entries[name]['Config'])
         return Config.fromfile(config), entries[name].get('Weights')
 
 
-def infer_task(
-    instruction: str | None, categories: Sequence[str] | None, question: str | None
-) -> str:
+def infer_task(instruction: str | None, categories: Sequence[str] | None, question: str | None) -> str:
     """What a user's sentence asks for, by rule."""
     if question is not None:
         return 'vqa'

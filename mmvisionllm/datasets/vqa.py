@@ -48,9 +48,7 @@ class VQADataset(CheckedDataset):
         except (IndexError, KeyError, ValueError):
             distinct = False
         if not distinct:
-            raise ValueError(
-                f"img_name_tmpl must be like 'COCO_train2014_{{:012d}}.jpg', got {img_name_tmpl!r}"
-            )
+            raise ValueError(f"img_name_tmpl must be like 'COCO_train2014_{{:012d}}.jpg', got {img_name_tmpl!r}")
         self.question_file = question_file
         self.img_name_tmpl = img_name_tmpl
         self.per_image = per_image

@@ -55,9 +55,7 @@ class TaskSampler(SeededInfiniteSampler):
             )
         empty = [i for i, (w, d) in enumerate(zip(weights, concat.datasets)) if w and not len(d)]
         if empty:
-            raise ValueError(
-                f'data sets {empty} are empty: give them weight 0, or mend their annotation files'
-            )
+            raise ValueError(f'data sets {empty} are empty: give them weight 0, or mend their annotation files')
         self.weights = np.asarray(weights, float) / sum(weights)
         self.batch_size = batch_size
         self.starts = [0, *concat.cumulative_sizes]

@@ -15,9 +15,7 @@ from mmvisionllm.datasets.checked_records import load_lists
 
 METRIC_NAMES = ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L', 'CIDEr')
 
-_WORD = re.compile(
-    r"n't\b|(?<=\w)'(?:s|re|ve|ll|d|m)\b|\w+?(?=n't\b)|\w+(?:[-./:]\w+|(?<=\d),(?=\d)\w+)*|[&$%#]"
-)
+_WORD = re.compile(r"n't\b|(?<=\w)'(?:s|re|ve|ll|d|m)\b|\w+?(?=n't\b)|\w+(?:[-./:]\w+|(?<=\d),(?=\d)\w+)*|[&$%#]")
 
 Captions = dict[int, list[str]]
 
@@ -107,9 +105,7 @@ class CaptionMetric(COCOCaptionMetric):
             for annotation in annotations:
                 self._references[int(annotation['image_id'])].append(_plain(annotation['caption']))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{ann_file} is not in COCO Captions' format, image_id and caption: {error!r}"
-            ) from error
+            raise ValueError(f"{ann_file} is not in COCO Captions' format, image_id and caption: {error!r}") from error
 
     def _tokenize(self, captions: Captions) -> Captions:
         if self.ptb_tokenizer:

@@ -42,9 +42,7 @@ class TaskEvaluator(MultiDatasetsEvaluator):
             raise ValueError(f'dataset_prefixes must differ, got {list(dataset_prefixes)}')
         self._num_seen = 0
 
-    def process(
-        self, data_samples: Sequence[BaseDataElement | dict], data_batch: Any | None = None
-    ) -> None:
+    def process(self, data_samples: Sequence[BaseDataElement | dict], data_batch: Any | None = None) -> None:
         """Hand every sample to the metric of its data set.
 
         Raises:

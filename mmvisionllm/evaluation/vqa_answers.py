@@ -32,9 +32,7 @@ _ENDINGS = {
     "'am": 'ma',
 }
 _CONTRACTIONS = {
-    stem + ending.replace("'", ''): stem + ending
-    for ending, stems in _ENDINGS.items()
-    for stem in stems.split()
+    stem + ending.replace("'", ''): stem + ending for ending, stems in _ENDINGS.items() for stem in stems.split()
 }
 
 

@@ -39,13 +39,10 @@ class VQAMetric(BaseMetric):
         (annotations,) = load_lists(ann_file, 'annotations', backend_args=backend_args)
         try:
             self._truth = {
-                a['question_id']: ([x['answer'] for x in a['answers']], a.get('answer_type'))
-                for a in annotations
+                a['question_id']: ([x['answer'] for x in a['answers']], a.get('answer_type')) for a in annotations
             }
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{ann_file} is not in VQA v2's format, question_id and answers: {error!r}"
-            ) from error
+            raise ValueError(f"{ann_file} is not in VQA v2's format, question_id and answers: {error!r}") from error
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Note the answers of a batch."""

@@ -33,9 +33,7 @@ class OutputFormat:
 
     def __post_init__(self) -> None:
         if self.num_points and not MIN_POINTS <= self.num_points <= MAX_POINTS:
-            raise FormatError(
-                f'an output format has {MIN_POINTS} (a box) to {MAX_POINTS} points, got {self.num_points}'
-            )
+            raise FormatError(f'an output format has {MIN_POINTS} (a box) to {MAX_POINTS} points, got {self.num_points}')
 
     @property
     def is_text(self) -> bool:

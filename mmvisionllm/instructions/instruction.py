@@ -26,9 +26,7 @@ def _check_unicode(text: str) -> None:
         raise InstructionError(f'{text!r} is not valid Unicode: it holds half a surrogate pair')
 
 
-def check_categories(
-    categories: Sequence[str], limit: int | None = MAX_CATEGORIES
-) -> tuple[str, ...]:
+def check_categories(categories: Sequence[str], limit: int | None = MAX_CATEGORIES) -> tuple[str, ...]:
     """Validate a category set, or the names of a dataset with ``limit=None``.
 
     Raises:
@@ -130,9 +128,7 @@ class Instruction:
         if not self.output_format.is_text:
             check_categories(self.categories)
             if len(self.label_ids) != len(self.categories):
-                raise InstructionError(
-                    f'{len(self.categories)} categories but {len(self.label_ids)} label ids'
-                )
+                raise InstructionError(f'{len(self.categories)} categories but {len(self.label_ids)} label ids')
 
     @property
     def names(self) -> dict[int, str]:
@@ -176,9 +172,7 @@ class Instruction:
         written = parse_categories(text)
         text = without_categories(text).replace('<expression>', '<class>')
         if text.count('<class>') > 1:
-            raise InstructionError(
-                'the instruction holds more than one category mapping; leave one'
-            )
+            raise InstructionError('the instruction holds more than one category mapping; leave one')
         stray = _CLASS_TOKEN.search(text)
         if stray is not None:
             raise InstructionError(
@@ -198,9 +192,7 @@ class Instruction:
                 f'task {task!r} answers by text, but the instruction asks for {output_format.describe()}'
             )
         if num_points is not None and output_format != wanted:
-            raise InstructionError(
-                f'num_points={num_points}, but the text asks for {output_format.describe()}'
-            )
+            raise InstructionError(f'num_points={num_points}, but the text asks for {output_format.describe()}')
         names = cls._category_set(categories, written)
         if names is not None and '<class>' not in text:
             text = f'Categories: <class>. {text}'
@@ -233,16 +225,12 @@ class Instruction:
         return question
 
     @staticmethod
-    def _category_set(
-        given: Sequence[str] | None, written: tuple[str, ...] | None
-    ) -> tuple[str, ...] | None:
+    def _category_set(given: Sequence[str] | None, written: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if given is None:
             return written
         names = check_categories(given)
         if written is not None and written != names:
-            raise InstructionError(
-                f'the text maps {list(written)}, but categories={list(names)}; give one of the two'
-            )
+            raise InstructionError(f'the text maps {list(written)}, but categories={list(names)}; give one of the two')
         return names
 
     @property

@@ -30,9 +30,7 @@ class CoordinateCodec:
 
     def __post_init__(self) -> None:
         if self.num_bins < 3 or self.num_bins % 2 == 0:
-            raise ValueError(
-                f'num_bins must be an odd number of at least 3 (one bin for offset 0), got {self.num_bins}'
-            )
+            raise ValueError(f'num_bins must be an odd number of at least 3 (one bin for offset 0), got {self.num_bins}')
 
     @property
     def radius(self) -> int:

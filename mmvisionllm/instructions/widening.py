@@ -92,9 +92,7 @@ def _load_state(out: Path, task: str, settings: dict[str, Any]) -> dict[str, Any
         raise ValueError(f'{out} is not YAML, choose another file: {error}') from error
     made_with = state.get('widened') if isinstance(state, dict) else None
     if not isinstance(made_with, dict) or {k: made_with.get(k) for k in settings} != settings:
-        raise ValueError(
-            f'{out} was made with other settings ({made_with}) than {settings}; choose another file'
-        )
+        raise ValueError(f'{out} was made with other settings ({made_with}) than {settings}; choose another file')
     return state
 
 
@@ -156,7 +154,5 @@ def widen(
         idle = idle + 1 if len(train) == before else 0
         progress['rounds'] += 1
         _save_state(out, state)
-        report(
-            f'round {progress["rounds"]}: {len(train) - before} kept, {len(train)} templates in all'
-        )
+        report(f'round {progress["rounds"]}: {len(train) - before} kept, {len(train)} templates in all')
     return len(train) - progress['seeds'], refused

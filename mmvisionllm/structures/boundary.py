@@ -92,9 +92,7 @@ def points_to_rles(points: np.ndarray, height: int, width: int) -> list[dict]:
     """
     points = np.asarray(points, np.float64)
     if points.ndim != 3 or points.shape[1] < MIN_POINTS or points.shape[2] != 2:
-        raise ValueError(
-            f'points must have the shape (n, N, 2) with N of at least {MIN_POINTS}, got {points.shape}'
-        )
+        raise ValueError(f'points must have the shape (n, N, 2) with N of at least {MIN_POINTS}, got {points.shape}')
     if not len(points):
         return []
     finite = np.isfinite(points).all((1, 2))
@@ -132,8 +130,6 @@ def _as_uint8(mask: np.ndarray) -> np.ndarray:
 
 def _check(num_points: int, sampling: str) -> None:
     if not MIN_POINTS <= num_points <= MAX_POINTS:
-        raise ValueError(
-            f'an outline has {MIN_POINTS} (a box) to {MAX_POINTS} points, got {num_points}'
-        )
+        raise ValueError(f'an outline has {MIN_POINTS} (a box) to {MAX_POINTS} points, got {num_points}')
     if sampling not in SAMPLINGS:
         raise ValueError(f'sampling must be one of {SAMPLINGS}, got {sampling!r}')

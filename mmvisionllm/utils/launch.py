@@ -29,9 +29,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_conversion(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None
-) -> argparse.Namespace:
+def parse_conversion(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse ``CONFIG CHECKPOINT FOLDER [--cfg-options ...]``; wrong paths end here with a usage message."""
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
@@ -51,9 +49,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """
     add_cfg_options(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0, help='set by launchers'
-    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
 
 
 def set_local_rank(local_rank: int) -> None:
@@ -115,10 +111,7 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     """
     cfg.launcher = launcher
     strategy = cfg.get('strategy') or {}
-    if (
-        launcher == 'none'
-        and strategy.get('type', 'SingleDeviceStrategy') != 'SingleDeviceStrategy'
-    ):
+    if launcher == 'none' and strategy.get('type', 'SingleDeviceStrategy') != 'SingleDeviceStrategy':
         raise ValueError(
             f'{strategy.type} works with processes that a launcher has started: run torchrun --nproc-per-node N '
             'tools/train.py CONFIG --launcher pytorch (N may be 1), or mim train with --launcher and --gpus'
@@ -127,8 +120,7 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
         return
     if launcher != 'pytorch':
         raise ValueError(
-            f'--launcher {launcher} needs GPUs and none is available; several CPU '
-            'processes work with --launcher pytorch'
+            f'--launcher {launcher} needs GPUs and none is available; several CPU processes work with --launcher pytorch'
         )
     env_cfg = cfg.setdefault('env_cfg', dict())
     dist_cfg = env_cfg.setdefault('dist_cfg', dict())

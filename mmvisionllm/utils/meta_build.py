@@ -72,9 +72,7 @@ def build_on_meta(cfg: Config, tokenizers: Mapping[str, str] | None = None) -> n
             module['tokenizer'] = tokenizers[kind]
     with torch.device('meta'):
         built = MODELS.build(model)
-    return built.to(
-        'meta'
-    )  # what libraries make by `torch.Tensor(...)` does not follow the device above
+    return built.to('meta')  # what libraries make by `torch.Tensor(...)` does not follow the device above
 
 
 def _modules(node: object) -> Iterator[dict]:

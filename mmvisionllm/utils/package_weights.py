@@ -54,10 +54,7 @@ def save_package_weights(state: dict[str, Tensor], path: Path, meta: dict[str, A
     Raises:
         ValueError: if a weight is too large for float16.
     """
-    halves = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in state.items()
-    }
+    halves = {key: (value.half() if value.is_floating_point() else value).contiguous() for key, value in state.items()}
     lost = [key for key, value in halves.items() if not value.isfinite().all()]
     if lost:
         raise ValueError(f'{", ".join(lost)} cannot be held in float16')

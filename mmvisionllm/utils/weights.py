@@ -22,11 +22,7 @@ _IGNORED_OBJECTS = (
     'mmengine.logging.history_buffer.HistoryBuffer',
     'numpy.dtype',
     'numpy.ndarray',
-    *(
-        f'numpy.{core}.multiarray.{name}'
-        for core in ('core', '_core')
-        for name in ('scalar', '_reconstruct')
-    ),
+    *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core') for name in ('scalar', '_reconstruct')),
 )
 
 
@@ -63,9 +59,7 @@ def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor
     return _weights_in(_read(checkpoint, map_location), checkpoint)
 
 
-def read_weights_and_classes(
-    checkpoint: str, map_location: str = 'cpu'
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def read_weights_and_classes(checkpoint: str, map_location: str = 'cpu') -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """As :func:`read_weights`, with the names of the classes that mmengine noted in training; none if it did not."""
     loaded = _read(checkpoint, map_location)
     weights = _weights_in(loaded, checkpoint)
@@ -122,9 +116,7 @@ def download(url: str) -> str:
 _FSDP = '_fsdp_wrapped_module.'
 
 
-def check_weights(
-    model: nn.Module, state_dict: Mapping[str, Any], allow_missing: Sequence[str] = ()
-) -> None:
+def check_weights(model: nn.Module, state_dict: Mapping[str, Any], allow_missing: Sequence[str] = ()) -> None:
     """Refuse a checkpoint that would leave trained parts of the model at random.
 
     mmengine only warns of them. Frozen parts may be missing, as they come from their own files; not so the weights of a
@@ -138,9 +130,7 @@ def check_weights(
     Raises:
         ValueError: if a weight is missing or has another shape.
     """
-    shapes = {
-        key.removeprefix('module.'): getattr(v, 'shape', None) for key, v in state_dict.items()
-    }
+    shapes = {key.removeprefix('module.'): getattr(v, 'shape', None) for key, v in state_dict.items()}
     names = {name.replace(_FSDP, ''): p for name, p in model.named_parameters()}
     needed = {name for name, p in names.items() if p.requires_grad and '_flat_param' not in name}
     sharded = False
@@ -161,6 +151,4 @@ def check_weights(
             wrong.append(f'{name} {tuple(shapes[name])} instead of {tuple(names[name].shape)}')
     if wrong:
         shown = '; '.join(wrong[:3]) + ('; ...' if len(wrong) > 3 else '')
-        raise ValueError(
-            f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}'
-        )
+        raise ValueError(f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}')

@@ -65,9 +65,7 @@ class VisionLLMVisualizer(DetLocalVisualizer):
         # mmdet's would hand its picture to the backends.
         backends, self._vis_backends = self._vis_backends, {}
         try:
-            super().add_datasample(
-                name, image, data_sample, draw_gt, draw_pred, False, 0, None, pred_score_thr, step
-            )
+            super().add_datasample(name, image, data_sample, draw_gt, draw_pred, False, 0, None, pred_score_thr, step)
         finally:
             self._vis_backends = backends
         drawn = write_below(self.get_image(), lines)
@@ -111,11 +109,7 @@ def write_below(image: np.ndarray, lines: list[tuple[str, tuple[int, int, int]]]
     thickness = max(1, round(scale * 1.5))
     (_, height), baseline = cv2.getTextSize('Ag', _FONT, scale, thickness)
     step, margin = height + baseline + 4, 6
-    wrapped = [
-        (part, colour)
-        for text, colour in lines
-        for part in wrap(text, width - 2 * margin, scale, thickness)
-    ]
+    wrapped = [(part, colour) for text, colour in lines for part in wrap(text, width - 2 * margin, scale, thickness)]
     canvas = np.full((image.shape[0] + step * len(wrapped) + 2 * margin, width, 3), _PAPER, np.uint8)
     canvas[: image.shape[0], : image.shape[1]] = image
     for i, (part, colour) in enumerate(wrapped):

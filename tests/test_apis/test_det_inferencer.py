@@ -22,9 +22,7 @@ def names_in(texts: list[str]) -> set[str]:
 
 def test_names_and_files(inferencer, config, scenes, tmp_path, drawn_texts):
     texts = drawn_texts(inferencer)
-    result = inferencer(
-        str(scenes / '0.png'), out_dir=str(tmp_path), no_save_pred=False, pred_score_thr=0.0
-    )
+    result = inferencer(str(scenes / '0.png'), out_dir=str(tmp_path), no_save_pred=False, pred_score_thr=0.0)
     names = Config.fromfile(config).categories
     prediction = result['predictions'][0]
     assert len(prediction['labels']) == len(texts) == 100
@@ -33,9 +31,7 @@ def test_names_and_files(inferencer, config, scenes, tmp_path, drawn_texts):
     assert (tmp_path / 'preds' / '0.json').is_file()
 
 
-def test_without_weights_the_names_are_the_instructions_not_cocos(
-    config, scenes, tmp_path, drawn_texts
-):
+def test_without_weights_the_names_are_the_instructions_not_cocos(config, scenes, tmp_path, drawn_texts):
     with pytest.warns(UserWarning, match='COCO classes by default'):
         inferencer = DetInferencer(config, device='cpu', show_progress=False)
     texts = drawn_texts(inferencer)

@@ -53,9 +53,7 @@ def test_own_instruction_and_threshold(infer, config, weights, scenes, tmp_path,
         (['IMAGE', 'CONFIG', '--task', 'grounding'], 'no categories were given'),
     ],
 )
-def test_what_cannot_be_done_ends_with_a_message(
-    infer, config, scenes, tmp_path, capsys, arguments, message
-):
+def test_what_cannot_be_done_ends_with_a_message(infer, config, scenes, tmp_path, capsys, arguments, message):
     places = dict(IMAGE=str(scenes / '0.png'), CONFIG=config)
     arguments = [places.get(argument, argument) for argument in arguments]
     assert infer([*arguments, '--device', 'cpu', '--out-dir', str(tmp_path)]) == 2

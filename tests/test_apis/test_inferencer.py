@@ -47,9 +47,7 @@ def test_categories_alone_fill_the_first_template(inferencer, image):
 
 
 def test_instruction_with_class_and_categories(inferencer, image):
-    prediction = predict(
-        inferencer, image, instruction='Where in <image> is any of <class>?', categories=TWO
-    )
+    prediction = predict(inferencer, image, instruction='Where in <image> is any of <class>?', categories=TWO)
     check(prediction, TWO)
     assert 'is any of {"red star":<c0>,"heart":<c1>}?' in prediction['instruction']
 
@@ -243,9 +241,7 @@ def test_checkpoints_that_do_not_fit(config, weights, tmp_path):
         with pytest.raises(ValueError, match=message):
             VisionLLMInferencer(config, path, device='cpu')
     # As DistributedDataParallel would name them.
-    torch.save(
-        dict(state_dict={f'module.{k}': v for k, v in {**state, name: tensor}.items()}), path
-    )
+    torch.save(dict(state_dict={f'module.{k}': v for k, v in {**state, name: tensor}.items()}), path)
     loaded = VisionLLMInferencer(config, path, device='cpu').model.state_dict()
     assert torch.equal(loaded[name], tensor)
 
@@ -253,9 +249,7 @@ def test_checkpoints_that_do_not_fit(config, weights, tmp_path):
 def test_models_by_name(scenes):
     inferencer = VisionLLMInferencer('visionllm_tiny_scenes', device='cpu', show_progress=False)
     check(predict(inferencer, str(scenes / '0.png'), categories=TWO), TWO)
-    with pytest.raises(
-        FileNotFoundError, match='visionllm_huge is neither .*visionllm_tiny_scenes'
-    ):
+    with pytest.raises(FileNotFoundError, match='visionllm_huge is neither .*visionllm_tiny_scenes'):
         VisionLLMInferencer('visionllm_huge')
 
 

@@ -254,9 +254,7 @@ def test_a_misread_format_is_no_crash(stage2, image):
             'cannot read the output format',
         ),
         (
-            dict(
-                instruction=Instruction.from_text('<image>', task='captioning'), question=QUESTION
-            ),
+            dict(instruction=Instruction.from_text('<image>', task='captioning'), question=QUESTION),
             InstructionError,
             'has its own categories and question',
         ),

@@ -15,9 +15,7 @@ from mmvisionllm.utils.meta_build import build_on_meta, count_parameters
 CONFIGS = Path(__file__).parents[2] / 'configs'
 STAND_IN = str(CONFIGS / '_base_/tokenizers/scenes')
 # As the official release counts them.
-PARAMETERS = dict(
-    t=28_769_520, s=48_502_560, b=94_909_920, l=218_952_370, xl=328_971_228, h=1_073_122_480
-)
+PARAMETERS = dict(t=28_769_520, s=48_502_560, b=94_909_920, l=218_952_370, xl=328_971_228, h=1_073_122_480)
 
 
 @pytest.mark.parametrize('size', PARAMETERS)
@@ -30,10 +28,7 @@ def test_stage1(size):
     assert [c.conv.in_channels for c in model.neck.channel_mapper.convs] == channels
     assert f'internimage_{size}_' in cfg.model.backbone.init_cfg.checkpoint
     assert cfg.model.init_cfg is None
-    rates = {
-        round(group['lr'], 9)
-        for group in build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    }
+    rates = {round(group['lr'], 9) for group in build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups}
     # The transformer's, BERT's and the sampling offsets', and the backbone's last blocks'.
     last = 1e-4 * cfg.optim_wrapper.paramwise_cfg.layer_decay_rate
     assert {2e-4, 2e-5, round(last, 9)} <= rates
@@ -45,9 +40,7 @@ def test_stage2():
     paths = [CONFIGS / f'visionllm/visionllm_internimage-h_alpaca-7b_{name}.py' for name in names]
     stand_in = dict(TextEncoder=STAND_IN, LanguageModel=STAND_IN)
     first, second = (build_on_meta(Config.fromfile(str(path)), stand_in) for path in paths)
-    assert {k: v.shape for k, v in first.state_dict().items()} == {
-        k: v.shape for k, v in second.state_dict().items()
-    }
+    assert {k: v.shape for k, v in first.state_dict().items()} == {k: v.shape for k, v in second.state_dict().items()}
     assert not count_parameters(second)['backbone'].trainable
     assert Path(Config.fromfile(str(paths[1])).load_from).parent.name == paths[0].stem
     backbones = [Config.fromfile(str(path)).model.backbone.to_dict() for path in paths]

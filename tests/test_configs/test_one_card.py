@@ -16,9 +16,7 @@ STAGE1_7B = CONFIGS / 'visionllm/visionllm_r50_alpaca-7b_stage1_1xb1-12e_coco.py
 STAND_IN = str(CONFIGS / '_base_/tokenizers/scenes')
 
 
-@pytest.fixture(
-    scope='module', params=[STAGE1, STAGE2, STAGE1_7B], ids=['stage1', 'stage2', '7b-stage1']
-)
+@pytest.fixture(scope='module', params=[STAGE1, STAGE2, STAGE1_7B], ids=['stage1', 'stage2', '7b-stage1'])
 def cfg(request):
     return Config.fromfile(request.param)
 

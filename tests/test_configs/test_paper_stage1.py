@@ -70,9 +70,7 @@ def test_a_training_step(cfg, small_model):
     # Boxes do not ask for the place along an outline. Distributed training is told not to wait for its gradient.
     assert silent == ['bbox_head.format_queries.phase'] and cfg.find_unused_parameters
     assert {p.dtype for p in small_model.parameters() if p.requires_grad} == {torch.float32}
-    assert not [
-        n for n, p in small_model.named_parameters() if not p.requires_grad and p.grad is not None
-    ]
+    assert not [n for n, p in small_model.named_parameters() if not p.requires_grad and p.grad is not None]
 
 
 def test_what_the_forms_learn_from(cfg, small_model):
@@ -103,9 +101,7 @@ def test_all_image_tokens_are_decoded_to_match_the_papers_way(cfg, small_model):
 def test_learning_rates(cfg, small_model):
     wrapper = build_optim_wrapper(small_model, cfg.optim_wrapper)
     assert type(wrapper.optimizer) is torch.optim.AdamW
-    rates = {
-        id(p): group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']
-    }
+    rates = {id(p): group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
     slow = ('backbone.', 'neck.text_encoder.', 'sampling_offsets', 'reference_points')
     names = dict(small_model.named_parameters())
     for name, parameter in names.items():

@@ -81,9 +81,7 @@ def data(cfg, tmp_path_factory, moved):
     names = category_names('coco')
     size = dict(file_name='1.png', height=200, width=300)
     corners = [20, 30, 120, 30, 120, 110, 20, 110]
-    dog = dict(
-        bbox=[20, 30, 100, 80], area=8000, iscrowd=0, id=1, image_id=1, segmentation=[corners]
-    )
+    dog = dict(bbox=[20, 30, 100, 80], area=8000, iscrowd=0, id=1, image_id=1, segmentation=[corners])
     instances = dict(
         images=[dict(size, id=1)],
         annotations=[dict(dog, category_id=names.index('dog') + 1)],
@@ -108,12 +106,8 @@ def data(cfg, tmp_path_factory, moved):
     )
     write(root / 'llava_instruct_150k.json', [dict(id='1', image='1.png', conversations=turns)])
     for name in ('refcoco_train', 'refcoco+_train', 'refcocog_train', 'refcoco_val'):
-        expression = dict(
-            size, id=1, original_id=1, dataset_name=name.split('_')[0], caption='the dog'
-        )
-        document = dict(
-            images=[expression], annotations=[dict(dog, category_id=1)], categories=[dict(id=1)]
-        )
+        expression = dict(size, id=1, original_id=1, dataset_name=name.split('_')[0], caption='the dog')
+        document = dict(images=[expression], annotations=[dict(dog, category_id=1)], categories=[dict(id=1)])
         write(root / f'mdetr_annotations/finetune_{name}.json', document)
     return moved(cfg, 'data/coco/', f'{root}/')
 

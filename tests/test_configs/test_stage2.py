@@ -96,9 +96,7 @@ def test_loss_of_a_mixed_batch(model, datasets):
 
 
 def test_training_batches_are_of_one_task(cfg):
-    loader = Runner.build_dataloader(
-        dict(cfg.train_dataloader, num_workers=0, persistent_workers=False), seed=0
-    )
+    loader = Runner.build_dataloader(dict(cfg.train_dataloader, num_workers=0, persistent_workers=False), seed=0)
     tasks = set()
     for _, batch in zip(range(20), loader):
         (task,) = {sample.instruction.task for sample in batch['data_samples']}

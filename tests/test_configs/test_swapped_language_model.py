@@ -27,9 +27,7 @@ def bert(small, tmp_path_factory):
     """So that the other model that the configs fetch is not."""
     folder = tmp_path_factory.mktemp('bert')
     tokenizer = AutoTokenizer.from_pretrained(small.tokenizer)
-    AutoModel.from_config(
-        AutoConfig.for_model(**small.bert, vocab_size=len(tokenizer))
-    ).save_pretrained(folder)
+    AutoModel.from_config(AutoConfig.for_model(**small.bert, vocab_size=len(tokenizer))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -50,20 +48,14 @@ def build_config():
 
 def one_image():
     sample = DetDataSample(metainfo=dict(img_shape=(64, 64), batch_input_shape=(64, 64)))
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[8.0, 8, 40, 60]]), labels=torch.tensor([1])
-    )
-    sample.instruction = Instruction.from_text(
-        'Find <class> in <image> as <format> within <range>', ['cat', 'dog']
-    )
+    sample.gt_instances = InstanceData(bboxes=torch.tensor([[8.0, 8, 40, 60]]), labels=torch.tensor([1]))
+    sample.instruction = Instruction.from_text('Find <class> in <image> as <format> within <range>', ['cat', 'dog'])
     return dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)], data_samples=[sample])
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_one_option_swaps_the_language_model(build_config, llm_folder, bert, name):
-    llm = llm_folder(
-        model_type='qwen2', tie_word_embeddings=True, tokenizer=OWN_TOKENIZER, vocab_size=1728
-    )
+    llm = llm_folder(model_type='qwen2', tie_word_embeddings=True, tokenizer=OWN_TOKENIZER, vocab_size=1728)
     cfg = build_config(
         name,
         f'model.bbox_head.language_model.pretrained={llm}',
@@ -75,9 +67,7 @@ def test_one_option_swaps_the_language_model(build_config, llm_folder, bert, nam
     language_model = model.bbox_head.language_model
     assert type(language_model.lm).__name__ == 'Qwen2ForCausalLM'
     assert language_model.tokenizer.base_size > 1000  # of its own tokenizer
-    assert {p.dtype for n, p in language_model.lm.named_parameters() if 'lora' not in n} == {
-        torch.bfloat16
-    }
+    assert {p.dtype for n, p in language_model.lm.named_parameters() if 'lora' not in n} == {torch.bfloat16}
     data = model.data_preprocessor(one_image(), training=True)
     model.parse_losses(model(**data, mode='loss'))[0].backward()
     trained = {n: p for n, p in language_model.lm.named_parameters() if p.requires_grad}

@@ -47,15 +47,11 @@ def test_another_file(build, document):
 
 def test_rendered_scenes(load, scenes):
     ann_file = 'annotations/captions_val.json'
-    dataset = load(
-        'CaptionDataset', scenes, 'gt_caption', ann_file=ann_file, data_prefix=dict(img='val')
-    )
+    dataset = load('CaptionDataset', scenes, 'gt_caption', ann_file=ann_file, data_prefix=dict(img='val'))
     annotations = json.loads((scenes / ann_file).read_text())['annotations']
     assert len(dataset) == 4 and not dataset.skipped
     sample = dataset[0]['data_samples']
-    assert sample.gt_caption == [
-        a['caption'] for a in annotations if a['image_id'] == sample.img_id
-    ]
+    assert sample.gt_caption == [a['caption'] for a in annotations if a['image_id'] == sample.img_id]
     assert sample.gt_instances.bboxes.shape == (0, 4)
 
 
@@ -73,9 +69,7 @@ def test_real_captions(load, coco_mini):
 
 @pytest.mark.parametrize('caption', ['one', ['one', 'two']])
 def test_karpathys_splits_are_read_by_mmdet(load, scenes, tmp_path, caption):
-    (tmp_path / 'karpathy.json').write_text(
-        json.dumps([dict(image='val/000000000001.png', caption=caption)])
-    )
+    (tmp_path / 'karpathy.json').write_text(json.dumps([dict(image='val/000000000001.png', caption=caption)]))
     dataset = load(
         'CocoCaptionDataset',
         scenes,

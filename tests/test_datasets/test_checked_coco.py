@@ -12,10 +12,7 @@ from mmvisionllm.structures import instance_points
 
 
 def write(folder, annotations, names=('cat', 'dog')):
-    boxes = [
-        dict(dict(area=a['bbox'][2] * a['bbox'][3], iscrowd=0), **a) if 'area' not in a else a
-        for a in annotations
-    ]
+    boxes = [dict(dict(area=a['bbox'][2] * a['bbox'][3], iscrowd=0), **a) if 'area' not in a else a for a in annotations]
     data = dict(
         images=[
             dict(id=1, file_name='1.jpg', width=100, height=50),
@@ -84,9 +81,7 @@ def test_what_is_left_out_is_counted_and_logged(tmp_path, caplog):
     dataset = build(path)
     assert dataset.skipped == {reason: len(many) for reason, many in BAD.items()}
     (message,) = (m for m in caplog.messages if 'left out' in m)
-    assert (
-        f'{path}: 9 of 12 annotations left out (3 without area, 2 outside of their image' in message
-    )
+    assert f'{path}: 9 of 12 annotations left out (3 without area, 2 outside of their image' in message
 
 
 def test_nothing_is_said_when_all_is_well(tmp_path, caplog):
@@ -106,9 +101,7 @@ def test_data_without_anything_left(tmp_path, reason):
 
 @pytest.mark.parametrize('classes', [('dog', 'cat'), ('cat', 'dog', 'horse'), ('Cat', 'dog')])
 def test_classes_that_would_give_objects_wrong_names(tmp_path, classes):
-    with pytest.raises(
-        ValueError, match='numbers its categories .* but metainfo.classes is .* in that order'
-    ):
+    with pytest.raises(ValueError, match='numbers its categories .* but metainfo.classes is .* in that order'):
         build(write(tmp_path, GOOD), classes=classes)
 
 

@@ -136,17 +136,13 @@ def folder(tmp_path_factory):
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just('<image> a')
 JSON = st.recursive(
     LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
 )
 
 
 @pytest.mark.parametrize('kind', READERS)
 @settings(max_examples=50)
-@given(
-    document=JSON | st.lists(JSON) | st.fixed_dictionaries({k: st.lists(JSON) for k in KEYS[:3]})
-)
+@given(document=JSON | st.lists(JSON) | st.fixed_dictionaries({k: st.lists(JSON) for k in KEYS[:3]}))
 def test_any_json_gives_samples_or_an_error_that_names_the_file(folder, kind, document):
     (folder / 'any.json').write_text(json.dumps(document))
     cfg = dict(type=kind, ann_file='any.json', data_root=str(folder), pipeline=[])

@@ -127,16 +127,11 @@ def test_real_expressions(load, coco_mini):
 
 REFCOCO = dict(
     images=[
-        dict(
-            id=i, original_id=5, file_name='5.jpg', width=100, height=50, dataset_name=f'refcoco{x}'
-        )
+        dict(id=i, original_id=5, file_name='5.jpg', width=100, height=50, dataset_name=f'refcoco{x}')
         | dict(caption=f'Left  Cup {i}')
         for i, x in enumerate(['', '+', 'g'])
     ],
-    annotations=[
-        dict(id=i, image_id=i, bbox=[1, 2, 29, 38], category_id=44, area=1, iscrowd=0)
-        for i in range(3)
-    ],
+    annotations=[dict(id=i, image_id=i, bbox=[1, 2, 29, 38], category_id=44, area=1, iscrowd=0) for i in range(3)],
     categories=[dict(id=44, name='object')],
 )
 
@@ -167,7 +162,5 @@ def test_refcoco_leaves_out_what_cannot_be_used(build):
 
 @pytest.mark.parametrize('document', ['{', [], dict(REFCOCO, images=[dict(id=0)])])
 def test_a_file_that_is_not_refcoco(build, document):
-    with pytest.raises(
-        ValueError, match=r"data\.json is not one of MDETR's RefCOCO files, such as"
-    ):
+    with pytest.raises(ValueError, match=r"data\.json is not one of MDETR's RefCOCO files, such as"):
         build('RefCocoExpressionDataset', document)

@@ -30,15 +30,11 @@ BAD = {
         image='1.jpg', conversations=[{'from': 'gpt', 'value': '<image> Hm?'}] * 2
     ),
     'conversations without <image> at an end of the first turn': record('See <image>?', 'Yes.'),
-    'turns of conversations with a token that VisionLLM reserves': record(
-        '<image> Hm?', 'Yes <image>.'
-    ),
+    'turns of conversations with a token that VisionLLM reserves': record('<image> Hm?', 'Yes <image>.'),
     'empty turns of conversations': record('<image>\n', 'Yes.'),
     'turns of conversations of more than 100 characters': record('<image> Hm?', 'Yes. ' * 30),
     'conversations without a proper "from"': dict(image='1.jpg', conversations=[{}, {}]),
-    'conversations without a proper "value"': dict(
-        image='1.jpg', conversations=[{'from': 'human', 'value': 3}, {}]
-    ),
+    'conversations without a proper "value"': dict(image='1.jpg', conversations=[{'from': 'human', 'value': 3}, {}]),
 }
 
 
@@ -48,9 +44,7 @@ def test_malformed_records_are_counted_and_logged(build, log):
     wanted = dict.fromkeys(BAD, 1)
     wanted['turns of conversations with a token that VisionLLM reserves'] += 1
     assert dataset.skipped == wanted and len(dataset) == 1
-    assert any(
-        f'{len(BAD) + 1} of {len(records)} records left out' in message for message in log.messages
-    )
+    assert any(f'{len(BAD) + 1} of {len(records)} records left out' in message for message in log.messages)
 
 
 def test_another_file(build):

@@ -134,24 +134,18 @@ def toy(tmp_path):
             validation = dict(
                 val_cfg=dict(),
                 val_evaluator=dict(type=Score),
-                val_dataloader=dict(
-                    dataset=Noise(2), sampler=dict(type='DefaultSampler', shuffle=False)
-                ),
+                val_dataloader=dict(dataset=Noise(2), sampler=dict(type='DefaultSampler', shuffle=False)),
             )
         if kill is not None or kill_validation:
             kwargs['custom_hooks'] = [KillAt(kill, kill_validation)]
-        checkpoint = dict(
-            dict(type='AtomicCheckpointHook', by_epoch=by_epoch, interval=1), **(checkpoint or {})
-        )
+        checkpoint = dict(dict(type='AtomicCheckpointHook', by_epoch=by_epoch, interval=1), **(checkpoint or {}))
         torch.manual_seed(0)
         runner = Runner(
             model=Toy(),
             work_dir=str(tmp_path / name),
             train_dataloader=ConfigDict(loader),
             train_cfg=loop,
-            optim_wrapper=dict(
-                optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=accumulate
-            ),
+            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=accumulate),
             param_scheduler=dict(type='CosineAnnealingLR', by_epoch=False, T_max=20),
             default_hooks=dict(exact_resume=dict(type='ExactResumeHook'), checkpoint=checkpoint),
             default_scope='mmdet',

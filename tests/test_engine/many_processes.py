@@ -82,9 +82,7 @@ def losses_of(work_dir: Path) -> list[dict]:
     return [json.loads(line) for line in Path(work_dir, 'mean_losses.jsonl').open()]
 
 
-def equal_config(
-    scenes: Path, work_dir: Path, batch_size: int, iters: int = 4, **changes
-) -> Config:
+def equal_config(scenes: Path, work_dir: Path, batch_size: int, iters: int = 4, **changes) -> Config:
     """The embedded default, small, without what differs from process to process by intention.
 
     That is dropout, statistics of BatchNorm, and the padding of images to the
@@ -97,9 +95,7 @@ def equal_config(
     for coder in (cfg.model.neck.encoder, cfg.model.neck.decoder):
         for part in coder.layer_cfg.values():
             part.update({key: 0.0 for key in ('dropout', 'ffn_drop') if key in part})
-    cfg.model.neck.text_encoder.config.update(
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
+    cfg.model.neck.text_encoder.config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     pipeline = cfg.train_dataloader.dataset.dataset.pipeline
     pipeline[:] = [step for step in pipeline if step.type != 'RandomCrop']
     cfg.train_dataloader.batch_size = batch_size
@@ -121,9 +117,7 @@ def _replaced(node, old: str, new: str):
     return node.replace(old, new) if isinstance(node, str) else node
 
 
-def mixed_config(
-    scenes: Path, work_dir: Path, batch_size: int, validate: bool = False, **kwargs
-) -> Config:
+def mixed_config(scenes: Path, work_dir: Path, batch_size: int, validate: bool = False, **kwargs) -> Config:
     """:func:`equal_config` with the five tasks of stage 2, formats read by the language model included."""
     cfg = equal_config(scenes, work_dir, batch_size, **kwargs)
     stage2 = Config.fromfile(CONFIG.with_name('visionllm_tiny_scenes_stage2.py'))
@@ -156,9 +150,7 @@ def flexible(cfg: Config, **strategy) -> Config:
 
 def _main(cfg: Config, environment: dict[str, str], log: Path) -> None:
     sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # noqa: SIM115
-    faulthandler.dump_traceback_later(
-        LIMIT, exit=True
-    )  # processes that wait for one another wait forever
+    faulthandler.dump_traceback_later(LIMIT, exit=True)  # processes that wait for one another wait forever
     os.environ.update(environment)
     Config.pretty_text = property(repr)  # beautifying takes longer than training
     torch.set_num_threads(1)

@@ -84,10 +84,23 @@ def small_config(scenes: Path, work_dir: Path, workers: int) -> Config:
     cfg = Config.fromfile(CONFIG)
     cfg.work_dir = str(work_dir)
     smaller = dict(
-        base_channels=8, in_channels=[16, 32, 64], embed_dims=32, out_channels=32, num_heads=4,
-        feedforward_channels=32, num_feats=16, hidden_size=32, intermediate_size=32, num_layers=1,
-        num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, num_queries=4,
-        dropout=0.1, ffn_drop=0.1)
+        base_channels=8,
+        in_channels=[16, 32, 64],
+        embed_dims=32,
+        out_channels=32,
+        num_heads=4,
+        feedforward_channels=32,
+        num_feats=16,
+        hidden_size=32,
+        intermediate_size=32,
+        num_layers=1,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_queries=4,
+        dropout=0.1,
+        ffn_drop=0.1,
+    )
     cfg.model.pop('init_cfg', None)
     cfg.model.bbox_head.pop('init_cfg', None)
     cfg.model.bbox_head.language_model.config.attention_dropout = 0.1
@@ -107,9 +120,7 @@ def small_config(scenes: Path, work_dir: Path, workers: int) -> Config:
     crop = ConfigDict(type='RandomCrop', crop_size=(0.7, 0.7), crop_type='relative_range')
     pipeline.insert(-2, crop)
     pipeline.insert(-2, ConfigDict(type='PhotoMetricDistortion'))
-    cfg.val_evaluator = ConfigDict(
-        type='CocoMetric', ann_file=str(scenes / 'annotations' / 'instances_val.json')
-    )
+    cfg.val_evaluator = ConfigDict(type='CocoMetric', ann_file=str(scenes / 'annotations' / 'instances_val.json'))
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     cfg.train_cfg.update(max_iters=MAX_ITERS, val_interval=MAX_ITERS)
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, end=MAX_ITERS)]

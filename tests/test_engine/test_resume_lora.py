@@ -20,11 +20,7 @@ TOKENIZER = str(ROOT / 'configs/_base_/tokenizers/scenes_coco')
 
 @pytest.fixture(scope='module')
 def folder(llm_folder):
-    return str(
-        llm_folder(
-            model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1728
-        )
-    )
+    return str(llm_folder(model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1728))
 
 
 @pytest.fixture(scope='module')
@@ -74,9 +70,7 @@ def test_resumes_exactly(make, unbroken, tmp_path):
     assert losses(tmp_path) == expected and len({str(loss) for loss in expected.values()}) == ITERS
     one, other = (read_checkpoint(str(d / f'iter_{ITERS}.pth')) for d in (tmp_path, unbroken))
     torch.testing.assert_close(one['state_dict'], other['state_dict'], rtol=0, atol=0)
-    torch.testing.assert_close(
-        one['optimizer']['state'], other['optimizer']['state'], rtol=0, atol=0
-    )
+    torch.testing.assert_close(one['optimizer']['state'], other['optimizer']['state'], rtol=0, atol=0)
 
 
 def test_checkpoint_holds_what_trains(unbroken):
@@ -111,9 +105,7 @@ def test_a_checkpoint_without_all_that_trains_is_refused(make, unbroken, tmp_pat
         del checkpoint['state_dict'][key]
     path = tmp_path / 'lacking.pth'
     torch.save(checkpoint, path)
-    with pytest.raises(
-        ValueError, match='3 trained weights are wrong: backbone.conv1.weight is missing'
-    ):
+    with pytest.raises(ValueError, match='3 trained weights are wrong: backbone.conv1.weight is missing'):
         load(make(tmp_path), path)
     cfg = make(tmp_path)
     cfg.default_hooks.trained_weights.allow_missing = names
@@ -129,16 +121,11 @@ def test_a_checkpoint_without_all_that_trains_is_refused(make, unbroken, tmp_pat
     ],
 )
 def test_another_language_model_is_refused(make, llm_folder, unbroken, tmp_path, changes, message):
-    other = (
-        dict(model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1728)
-        | changes
-    )
+    other = dict(model_type='qwen2', tie_word_embeddings=True, tokenizer=TOKENIZER, vocab_size=1728) | changes
     if other['tokenizer'] is None:
         del other['tokenizer']
     cfg = make(tmp_path, str(llm_folder(**other)))
-    cfg.model.bbox_head.language_model.lora.pop(
-        'use_dora'
-    )  # the language model is told before what is missing
+    cfg.model.bbox_head.language_model.lora.pop('use_dora')  # the language model is told before what is missing
     cfg.default_hooks.trained_weights.allow_missing = ['']
     with pytest.raises(ValueError, match=message):
         load(cfg, unbroken / f'iter_{ITERS}.pth')

@@ -25,8 +25,8 @@ def dataset(noise):
 def batches(dataset, sampler, workers=0, seed=0, count=9):
     """The first batches of a dataloader as mmengine builds it."""
     loader = Runner.build_dataloader(
-        dict(dataset=dataset, sampler=dict(type=f'mmdet.{sampler}'), batch_size=3, num_workers=workers),
-        seed=seed)
+        dict(dataset=dataset, sampler=dict(type=f'mmdet.{sampler}'), batch_size=3, num_workers=workers), seed=seed
+    )
     return [batch['inputs'] for batch in islice(loader, count)]
 
 
@@ -56,10 +56,13 @@ def test_a_sample_is_drawn_anew_in_every_epoch(dataset, sampler):
     assert len({tuple(sample.tolist()) for sample in of_one}) == 3
 
 
-@pytest.mark.parametrize('ours, theirs', [
-    (SeededInfiniteSampler, InfiniteSampler),
-    (SeededDefaultSampler, DefaultSampler),
-])
+@pytest.mark.parametrize(
+    'ours, theirs',
+    [
+        (SeededInfiniteSampler, InfiniteSampler),
+        (SeededDefaultSampler, DefaultSampler),
+    ],
+)
 @pytest.mark.parametrize('shuffle', [True, False])
 def test_order_is_that_of_mmengine(dataset, ours, theirs, shuffle):
     a, b = ours(dataset, shuffle=shuffle, seed=3), theirs(dataset, shuffle=shuffle, seed=3)
@@ -92,7 +95,8 @@ def test_the_wrapped_dataset_shines_through(scenes):
         data_root=str(scenes),
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='train/'),
-        pipeline=[dict(type='LoadImageFromFile')])
+        pipeline=[dict(type='LoadImageFromFile')],
+    )
     dataset = SeededDataset(config)
     assert isinstance(dataset.dataset, CocoDataset)
     assert len(dataset) == 24 and dataset.metainfo is not None

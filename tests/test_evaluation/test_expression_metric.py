@@ -20,9 +20,7 @@ def record(box):
 
 
 def sample(img_id, boxes, scores):
-    predicted = InstanceData(
-        bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), scores=torch.tensor(scores)
-    )
+    predicted = InstanceData(bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), scores=torch.tensor(scores))
     return DetDataSample(metainfo=dict(img_id=img_id), pred_instances=predicted)
 
 
@@ -87,17 +85,13 @@ def test_equals_mmdets_metric_on_refcoco(tmp_path):
         plain.append(record(box))
         coco['images'].append(dict(id=i, dataset_name='refcoco'))
         x1, y1, x2, y2 = box
-        coco['annotations'].append(
-            dict(id=i, image_id=i, category_id=1, bbox=[x1, y1, x2 - x1, y2 - y1])
-        )
+        coco['annotations'].append(dict(id=i, image_id=i, category_id=1, bbox=[x1, y1, x2 - x1, y2 - y1]))
         # Sorted by score, as the detector gives them.
         guesses = np.array(box) + rng.normal(0, 6, (12, 4))
         samples.append(sample(i, guesses.tolist(), np.sort(rng.random(12))[::-1].tolist()))
     for name, document in (('plain', plain), ('coco', coco)):
         (tmp_path / name).write_text(json.dumps(document))
-    ours = METRICS.build(
-        dict(type='ExpressionMetric', ann_file=str(tmp_path / 'plain'), topk=(1, 5, 10))
-    )
+    ours = METRICS.build(dict(type='ExpressionMetric', ann_file=str(tmp_path / 'plain'), topk=(1, 5, 10)))
     theirs = METRICS.build(dict(type='RefExpMetric', ann_file=str(tmp_path / 'coco')))
     ours, theirs = evaluate(ours, *samples), evaluate(theirs, *samples)
     assert 0.2 < ours['refexp/precision@1'] < ours['refexp/precision@5'] < 1

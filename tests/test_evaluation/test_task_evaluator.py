@@ -68,9 +68,7 @@ def predict(index, info):
         labels=torch.tensor([o['bbox_label'] for o in found], dtype=torch.long),
     )
     size = (info['height'], info['width'])
-    return DetDataSample(
-        metainfo=dict(img_id=info['img_id'], ori_shape=size), pred_instances=objects
-    )
+    return DetDataSample(metainfo=dict(img_id=info['img_id'], ori_shape=size), pred_instances=objects)
 
 
 def build(joined, metrics, prefixes=PREFIXES):
@@ -147,9 +145,7 @@ def test_two_processes_get_what_one_gets(joined, metrics, alone, tmp_path):
     assert len(joined) % 2  # so that the first sample comes twice
     fork = multiprocessing.get_context('fork')  # everything is imported
     processes = [
-        fork.Process(
-            target=one_of_two, args=(rank, tmp_path / 'store', joined, metrics, tmp_path / 'rank')
-        )
+        fork.Process(target=one_of_two, args=(rank, tmp_path / 'store', joined, metrics, tmp_path / 'rank'))
         for rank in range(2)
     ]
     for process in processes:
@@ -162,9 +158,7 @@ def test_two_processes_get_what_one_gets(joined, metrics, alone, tmp_path):
             assert made == pytest.approx(alone, nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    'prefixes', [('boxes', 'answers'), ('boxes', 'answers', 'again', 'more'), ()]
-)
+@pytest.mark.parametrize('prefixes', [('boxes', 'answers'), ('boxes', 'answers', 'again', 'more'), ()])
 def test_as_many_metrics_as_prefixes(metrics, prefixes):
     with pytest.raises(ValueError, match=f'3 metrics, but {len(prefixes)} data sets'):
         TaskEvaluator(metrics, prefixes)

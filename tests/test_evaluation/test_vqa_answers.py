@@ -58,9 +58,7 @@ def test_ten_people_as_in_vqa_v2(agree, wanted):
     assert answer_accuracy('2 dogs', given) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(
-    'given, wanted', [(['a'], 1), (['b'], 0), (['a', 'a'], 1), (['a', 'b'], 0.5), (['a'] * 3, 1)]
-)
+@pytest.mark.parametrize('given, wanted', [(['a'], 1), (['b'], 0), (['a', 'a'], 1), (['a', 'b'], 0.5), (['a'] * 3, 1)])
 def test_fewer_people(given, wanted):
     assert answer_accuracy('a', given) == pytest.approx(wanted)
 

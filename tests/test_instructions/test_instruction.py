@@ -98,9 +98,7 @@ def test_nasty_name_stands_in_the_text_once_as_it_is(name):
     )
 
 
-@pytest.mark.parametrize(
-    'name', ['<image>', 'a <c3> b', '<p-7>', '<p512>', '<cls>', '<none>', '<x1>', '<y64>']
-)
+@pytest.mark.parametrize('name', ['<image>', 'a <c3> b', '<p-7>', '<p512>', '<cls>', '<none>', '<x1>', '<y64>'])
 def test_name_with_a_token_of_ours_is_refused(name):
     for text, kwargs in (
         ('Find <class> in <image>', dict(categories=['cat', name])),
@@ -198,10 +196,7 @@ def test_format_is_read_from_the_text():
 
 def test_what_the_text_leaves_out_is_put_in_front():
     made = Instruction.from_text('Where are they in <image>?', categories=['cat', 'dog'])
-    assert made.text == (
-        'Categories: {"cat":<c0>,"dog":<c1>}. '
-        'Answer as (c, x1, y1, x2, y2). Where are they in <image>?'
-    )
+    assert made.text == ('Categories: {"cat":<c0>,"dog":<c1>}. Answer as (c, x1, y1, x2, y2). Where are they in <image>?')
 
 
 def test_range_follows_the_bins():

@@ -48,17 +48,13 @@ def test_question_stands_in_the_text_whatever_it_spells(question, template):
 
 @given(st.lists(st.sampled_from(NASTY), min_size=1, unique=True), questions)
 def test_question_and_categories_leave_each_other_alone(categories, question):
-    made = Instruction.from_text(
-        '<class> <question> <image>', categories, task='vqa', question=question
-    )
+    made = Instruction.from_text('<class> <question> <image>', categories, task='vqa', question=question)
     names, asked = render_categories(categories), ' '.join(question.split())
     assert made.text == f'{names} {asked} <image>'
     assert made.categories == tuple(categories)
 
 
-@pytest.mark.parametrize(
-    'question', ['<class>', '<question>', '<range> or <format>', '(c, x1, y1, x2, y2)?']
-)
+@pytest.mark.parametrize('question', ['<class>', '<question>', '<range> or <format>', '(c, x1, y1, x2, y2)?'])
 def test_question_spelling_a_placeholder_or_a_format_stays_text(question):
     made = Instruction.from_text('<question> <image>', task='vqa', question=question)
     assert made.text == f'{question} <image>' and made.output_format.is_text
@@ -97,9 +93,7 @@ def test_a_conversation_words_its_own_instruction():
 @pytest.mark.parametrize('task', ['captioning', 'vqa', 'conversation'])
 def test_tasks_of_texts_refuse_formats(task):
     text = 'Describe <image> as (c, x1, y1, x2, y2)'
-    with pytest.raises(
-        InstructionError, match=rf'{task!r} answers by text, but .*\(c, x1, y1, x2, y2\)'
-    ):
+    with pytest.raises(InstructionError, match=rf'{task!r} answers by text, but .*\(c, x1, y1, x2, y2\)'):
         Instruction.from_text(text, task=task)
     with pytest.raises(InstructionError, match=f'{task!r} cannot answer with num_points=2'):
         Instruction.from_text('Describe <image>', task=task, num_points=2)
@@ -108,9 +102,7 @@ def test_tasks_of_texts_refuse_formats(task):
 @given(st.one_of(names, st.sampled_from(NASTY)), st.sampled_from(load_templates('grounding')))
 def test_expression_is_the_only_category(expression, template):
     made = Instruction.from_text(template, [expression], task='grounding')
-    assert made == Instruction.from_text(
-        template.replace('<expression>', '<class>'), [expression], task='grounding'
-    )
+    assert made == Instruction.from_text(template.replace('<expression>', '<class>'), [expression], task='grounding')
     assert made.categories == (expression,) and made.label_ids == (0,)
     assert made.output_format == OutputFormat(2)
     assert render_categories([expression]) in made.text
@@ -118,16 +110,12 @@ def test_expression_is_the_only_category(expression, template):
 
 def test_expression_and_class_are_one_placeholder():
     for text in ('<expression> in <image>', '<expression> and <class> in <image>'):
-        with pytest.raises(
-            InstructionError, match='no categories were given|more than one category'
-        ):
+        with pytest.raises(InstructionError, match='no categories were given|more than one category'):
             Instruction.from_text(text, task='grounding')
 
 
 def test_text_needs_no_categories_but_takes_them():
     assert Instruction.from_text('Describe <image>', task='captioning').categories == ()
-    made = Instruction.from_text(
-        'Which of <class> is in <image>?', ['cat', 'dog'], task='captioning'
-    )
+    made = Instruction.from_text('Which of <class> is in <image>?', ['cat', 'dog'], task='captioning')
     assert made.text == 'Which of {"cat":<c0>,"dog":<c1>} is in <image>?'
     assert made.categories == ('cat', 'dog') and made.output_format.is_text

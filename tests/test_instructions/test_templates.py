@@ -50,9 +50,7 @@ def test_every_template_for_text_makes_an_instruction(task, split):
         assert made.text == wanted
 
 
-SHAPE = re.compile(
-    'outline|contour|border|boundar|polygon|silhouette|edge|rim|curve|shape|ring|perimeter|path|profile'
-)
+SHAPE = re.compile('outline|contour|border|boundar|polygon|silhouette|edge|rim|curve|shape|ring|perimeter|path|profile')
 
 
 @pytest.mark.parametrize('split', SPLITS)

@@ -29,9 +29,7 @@ def test_codec_keeps_every_bin(num_bins):
 @given(odd_bins, offsets)
 def test_codec_works_alike_on_arrays_and_tensors(num_bins, values):
     codec = CoordinateCodec(num_bins)
-    np.testing.assert_array_equal(
-        codec.encode(np.array(values)), codec.encode(torch.tensor(values, dtype=torch.float64))
-    )
+    np.testing.assert_array_equal(codec.encode(np.array(values)), codec.encode(torch.tensor(values, dtype=torch.float64)))
 
 
 @given(st.floats(-1e6, 1e6).filter(lambda x: abs(x) > 1))

@@ -130,9 +130,7 @@ def test_new_templates_come_behind_the_tasks_own(tmp_path):
     own = load_templates('captioning')
     assert added == 10 and train[: len(own)] == own and len(train) == len(own) + 10
     assert len(set(train)) == len(train)
-    assert load_templates('captioning', 'heldout', str(out)) == load_templates(
-        'captioning', 'heldout'
-    )
+    assert load_templates('captioning', 'heldout', str(out)) == load_templates('captioning', 'heldout')
     assert refused['too near to another template'] >= 2  # held-out ones among them
     assert refused['not each placeholder exactly once, and no other'] >= 1
 
@@ -156,9 +154,7 @@ def test_the_seed_decides(tmp_path):
 
 def test_stops_when_nothing_new_comes(tmp_path):
     lines = []
-    added, refused = widen(
-        'vqa', tmp_path / 'out.yaml', lambda *_: 'Hm.', 5, patience=3, report=lines.append
-    )
+    added, refused = widen('vqa', tmp_path / 'out.yaml', lambda *_: 'Hm.', 5, patience=3, report=lines.append)
     assert added == 0 and len(lines) == 3 and refused.total() == 3
     assert load_templates('vqa', path=str(tmp_path / 'out.yaml')) == load_templates('vqa')
 

@@ -45,9 +45,7 @@ def test_gradients_reach_the_images_that_were_chosen(tokens):
 
 def test_answers_are_split_by_object():
     mask = torch.ones(2, 3, dtype=torch.bool)
-    decoded = DecodedSet(
-        torch.randn(2, 5, 4), torch.randn(2, 5, 3, 2, 33), torch.rand(2, 5, 2), mask
-    )
+    decoded = DecodedSet(torch.randn(2, 5, 4), torch.randn(2, 5, 3, 2, 33), torch.rand(2, 5, 2), mask)
     first, rest = decoded.split(2)
     for name in ('class_logits', 'point_logits', 'locations'):
         assert torch.equal(getattr(first, name), getattr(decoded, name)[:, :2])

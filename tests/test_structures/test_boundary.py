@@ -132,9 +132,7 @@ def test_pieces_are_joined_and_specks_dropped():
     left, right = rectangle(10, 40, 50, 60), rectangle(90, 60, 40, 70)
     both = left | right
     assert iou(both, boundary_points(both, 24)) > 0.95
-    np.testing.assert_array_equal(
-        boundary_points(left | rectangle(140, 140, 4, 4), 24), boundary_points(left, 24)
-    )
+    np.testing.assert_array_equal(boundary_points(left | rectangle(140, 140, 4, 4), 24), boundary_points(left, 24))
     column = left | rectangle(20, 120, 50, 30)  # the bridge crosses no centre line
     assert iou(column, boundary_points(column, 24)) > 0.9
 

@@ -46,9 +46,7 @@ def test_equal_distances():
 
 @pytest.mark.parametrize('name', SAMPLINGS)
 def test_points_that_fit_stay(name):
-    np.testing.assert_allclose(
-        sample_outline(SQUARE, 8, name), sample_outline(SQUARE, 8, 'uniform'), atol=1e-6
-    )
+    np.testing.assert_allclose(sample_outline(SQUARE, 8, name), sample_outline(SQUARE, 8, 'uniform'), atol=1e-6)
 
 
 @pytest.mark.parametrize('name', SAMPLINGS)

@@ -56,7 +56,7 @@ class ToyCount(BaseMetric):
         return dict(count=len(results))
 '''
 
-TOY_CONFIG = '''
+TOY_CONFIG = """
 default_scope = 'mmdet'
 custom_imports = dict(imports=['mmvisionllm', 'toy_for_tools'])
 model = dict(type='ToyLine')
@@ -73,7 +73,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1))
 env_cfg = dict(dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)
-'''
+"""
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ PAPER = 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location(
-        'count_parameters', ROOT / 'tools/count_parameters.py'
-    )
+    spec = importlib.util.spec_from_file_location('count_parameters', ROOT / 'tools/count_parameters.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -21,18 +21,13 @@ def test_exports(tool, trained_llm, tmp_path, capsys):
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model.pretrained), out)
     with torch.no_grad():
         hidden = model.lm.get_decoder()(inputs_embeds=model.embed(ids)).last_hidden_state
-        torch.testing.assert_close(
-            loaded.eval()(ids).logits, model.word_logits(hidden), atol=1e-3, rtol=1e-4
-        )
+        torch.testing.assert_close(loaded.eval()(ids).logits, model.word_logits(hidden), atol=1e-3, rtol=1e-4)
     assert (out / 'added_tokens.safetensors').is_file()
 
 
 def test_another_language_model(tool, trained_llm, other_llm, tmp_path, capsys):
     assert tool.main([*trained_llm[:2], str(tmp_path), *other_llm]) == 2
-    assert (
-        'export_lora: the checkpoint was trained on the frozen weights of'
-        in capsys.readouterr().err
-    )
+    assert 'export_lora: the checkpoint was trained on the frozen weights of' in capsys.readouterr().err
 
 
 def test_no_lora(tool, trained_llm, tmp_path, capsys):

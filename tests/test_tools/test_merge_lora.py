@@ -18,15 +18,11 @@ def test_merges(tool, trained_llm, tmp_path, capsys):
     assert tool.main([config, checkpoint, str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     model, merged = decoder.language_model, AutoModelForCausalLM.from_pretrained(out)
-    ids = AutoTokenizer.from_pretrained(out)(TEXT, add_special_tokens=False, return_tensors='pt')[
-        'input_ids'
-    ]
+    ids = AutoTokenizer.from_pretrained(out)(TEXT, add_special_tokens=False, return_tensors='pt')['input_ids']
     assert ids[0].tolist() == model.tokenizer.encode(TEXT)
     with torch.no_grad():
         hidden = model.lm.get_decoder()(inputs_embeds=model.embed(ids)).last_hidden_state
-        torch.testing.assert_close(
-            merged(ids).logits, model.vocabulary_logits(hidden), atol=1e-3, rtol=1e-4
-        )
+        torch.testing.assert_close(merged(ids).logits, model.vocabulary_logits(hidden), atol=1e-3, rtol=1e-4)
 
 
 def test_type(tool, trained_llm, tmp_path):
@@ -46,9 +42,7 @@ def test_quantization_for_training_is_left_out(tool, trained_llm, tmp_path):
 
 def test_another_language_model(tool, trained_llm, other_llm, tmp_path, capsys):
     assert tool.main([*trained_llm[:2], str(tmp_path), *other_llm]) == 2
-    assert (
-        'merge_lora: the checkpoint was trained on the frozen weights of' in capsys.readouterr().err
-    )
+    assert 'merge_lora: the checkpoint was trained on the frozen weights of' in capsys.readouterr().err
 
 
 def test_unknown_type(tool, trained_llm, tmp_path, capsys):

@@ -14,10 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MIM = Path(sys.executable).parent / 'mim'
 CONFIG = 'visionllm_tiny_scenes.py'
 TWO_ITERATIONS = [
-    '--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2',
-    'default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1',
-    'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False'
+    '--cfg-options',
+    'train_cfg.max_iters=2',
+    'train_cfg.val_interval=2',
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
 ]
 START = 'deformable-detr-refine_tiny_scenes.py'
 # The embedded default starts from a Deformable DETR.
@@ -50,12 +54,19 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def mim(folder):
     """Function that runs a mim command in the user's folder and returns what it printed."""
-    env = {**os.environ, 'PYTHONPATH': str(folder / 'site'), 'CUDA_VISIBLE_DEVICES': '-1',
-           'OMP_NUM_THREADS': '1', 'PAGER': 'cat', 'HF_HUB_OFFLINE': '1'}
+    env = {
+        **os.environ,
+        'PYTHONPATH': str(folder / 'site'),
+        'CUDA_VISIBLE_DEVICES': '-1',
+        'OMP_NUM_THREADS': '1',
+        'PAGER': 'cat',
+        'HF_HUB_OFFLINE': '1',
+    }
 
     def call(*argv: str) -> str:
-        done = subprocess.run([MIM, *argv], cwd=folder, env=env, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            [MIM, *argv], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         assert done.returncode == 0, done.stdout[-5000:]
         return done.stdout
 

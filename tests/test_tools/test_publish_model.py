@@ -19,9 +19,7 @@ def test_publishes(tool, trained_llm, tmp_path, capsys):
     assert path.name == f'model-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth'
     published = torch.load(path, weights_only=True)  # nothing but weights and plain values
     assert published.keys() == {'meta', 'state_dict'} and published['meta']['iter'] == 1
-    state = {
-        key.removeprefix('bbox_head.'): value for key, value in published['state_dict'].items()
-    }
+    state = {key.removeprefix('bbox_head.'): value for key, value in published['state_dict'].items()}
     torch.testing.assert_close(state, dict(decoder.state_dict()), rtol=0, atol=0)
 
 

@@ -30,9 +30,7 @@ def qwen(tmp_path_factory) -> Path:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[END], initial_alphabet=alphabet)
     tokenizer.train_from_iterator(texts, trainer)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=END
-    ).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END).save_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=544,  # 522 words: more rows than words, as Qwen has it

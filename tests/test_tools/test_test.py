@@ -25,14 +25,16 @@ def test_checkpoint_is_loaded_not_resumed(build, checkpoint):
     assert cfg.resume is False
 
 
-@pytest.mark.parametrize('argv, message', [
-    (['missing.py', 'CHECKPOINT'], 'config not found: missing.py'),
-    (['CONFIG', 'missing.pth'], 'checkpoint not found: missing.pth'),
-    (['CONFIG', 'CHECKPOINT', '--out', 'results.json'], '--out writes a pickle file'),
-    (['CONFIG'], 'required: checkpoint'),
-])
-def test_bad_arguments_end_with_a_usage_message(load_tool, toy_config, checkpoint, capsys, argv,
-                                                message):
+@pytest.mark.parametrize(
+    'argv, message',
+    [
+        (['missing.py', 'CHECKPOINT'], 'config not found: missing.py'),
+        (['CONFIG', 'missing.pth'], 'checkpoint not found: missing.pth'),
+        (['CONFIG', 'CHECKPOINT', '--out', 'results.json'], '--out writes a pickle file'),
+        (['CONFIG'], 'required: checkpoint'),
+    ],
+)
+def test_bad_arguments_end_with_a_usage_message(load_tool, toy_config, checkpoint, capsys, argv, message):
     places = dict(CONFIG=str(toy_config), CHECKPOINT=checkpoint)
     with pytest.raises(SystemExit) as caught:
         load_tool('test').parse_args([places.get(arg, arg) for arg in argv])
@@ -46,8 +48,11 @@ def test_remote_checkpoint_is_left_to_the_file_backend(load_tool, toy_config):
 
 
 def test_show_dir_turns_the_visualization_hook_on(build):
-    options = ['--cfg-options', 'default_hooks.visualization.type=DetVisualizationHook',
-               'visualizer.type=DetLocalVisualizer']
+    options = [
+        '--cfg-options',
+        'default_hooks.visualization.type=DetVisualizationHook',
+        'visualizer.type=DetLocalVisualizer',
+    ]
     cfg = build('--show-dir', 'pictures', *options)
     hook = cfg.default_hooks.visualization
     assert hook.draw is True and hook.test_out_dir == 'pictures'

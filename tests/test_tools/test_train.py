@@ -25,8 +25,13 @@ TRAIN = str(ROOT / 'tools' / 'train.py')
 
 def environment(config: Path, **extra: str) -> dict[str, str]:
     """Environment in which a tool finds the working tree and the toy's module, and no GPU."""
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(config.parent)]),
-            'CUDA_VISIBLE_DEVICES': '-1', 'OMP_NUM_THREADS': '1', **extra}
+    return {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), str(config.parent)]),
+        'CUDA_VISIBLE_DEVICES': '-1',
+        'OMP_NUM_THREADS': '1',
+        **extra,
+    }
 
 
 def free_port() -> str:
@@ -67,10 +72,13 @@ def test_resume(build, tmp_path):
     assert cfg.resume is True and cfg.load_from == str(checkpoint)
 
 
-@pytest.mark.parametrize('argv, message', [
-    (['missing.py'], 'config not found: missing.py'),
-    (['CONFIG', '--resume', 'missing.pth'], 'checkpoint to resume from not found: missing.pth'),
-])
+@pytest.mark.parametrize(
+    'argv, message',
+    [
+        (['missing.py'], 'config not found: missing.py'),
+        (['CONFIG', '--resume', 'missing.pth'], 'checkpoint to resume from not found: missing.pth'),
+    ],
+)
 def test_missing_files_end_with_a_usage_message(load_tool, toy_config, capsys, argv, message):
     argv = [str(toy_config) if arg == 'CONFIG' else arg for arg in argv]
     with pytest.raises(SystemExit) as caught:
@@ -98,8 +106,7 @@ def test_amp(load_tool, monkeypatch):
     for dtype, scale in (('bfloat16', 1.0), ('float16', 'dynamic')):
         cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', accumulative_counts=4)))
         tool.enable_amp(cfg, dtype)
-        assert cfg.optim_wrapper == dict(
-            type='AmpOptimWrapper', accumulative_counts=4, dtype=dtype, loss_scale=scale)
+        assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', accumulative_counts=4, dtype=dtype, loss_scale=scale)
     cfg = Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper')))
     with pytest.raises(ValueError, match='DeepSpeedOptimWrapper'):
         tool.enable_amp(cfg, 'bfloat16')
@@ -114,8 +121,12 @@ def test_amp_on_cpu_is_refused_early(build):
 def test_train_then_test(toy_config):
     """One process: trains, leaves checkpoints, and tools/test.py reads the last one."""
     work_dir = toy_config.parent / 'run'
-    subprocess.run([sys.executable, TRAIN, toy_config, '--work-dir', work_dir],
-                   cwd=toy_config.parent, env=environment(toy_config), check=True)
+    subprocess.run(
+        [sys.executable, TRAIN, toy_config, '--work-dir', work_dir],
+        cwd=toy_config.parent,
+        env=environment(toy_config),
+        check=True,
+    )
     log = subprocess.run(
         [sys.executable, str(ROOT / 'tools' / 'test.py'), toy_config, work_dir / 'epoch_2.pth',
          '--work-dir', work_dir],
@@ -137,8 +148,7 @@ def test_two_cpu_processes_train(toy_config):
         cwd=toy_config.parent, env=environment(toy_config), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # yapf: disable
     assert log.returncode == 0, log.stdout[-3000:]
-    assert len(re.findall('2 CPU processes communicate through gloo instead of nccl',
-                          log.stdout)) == 1
+    assert len(re.findall('2 CPU processes communicate through gloo instead of nccl', log.stdout)) == 1
     assert len(re.findall(r'Epoch\(train\) +\[2\]\[2/2\]', log.stdout)) == 1
     assert 'count: 8' in log.stdout
     check_weight(work_dir, toy_config)
@@ -150,12 +160,24 @@ def test_two_cpu_processes_with_the_old_local_rank(toy_config):
     work_dir, port = toy_config.parent / 'old', free_port()
     processes = []
     for rank in range(2):
-        env = environment(toy_config, RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                          MASTER_PORT=port)
+        env = environment(toy_config, RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         env.pop('LOCAL_RANK', None)
-        processes.append(subprocess.Popen(
-            [sys.executable, TRAIN, toy_config, '--launcher', 'pytorch', f'--local_rank={rank}',
-             '--work-dir', work_dir], cwd=toy_config.parent, env=env))
+        processes.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    TRAIN,
+                    toy_config,
+                    '--launcher',
+                    'pytorch',
+                    f'--local_rank={rank}',
+                    '--work-dir',
+                    work_dir,
+                ],
+                cwd=toy_config.parent,
+                env=env,
+            )
+        )
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     check_weight(work_dir, toy_config)
 

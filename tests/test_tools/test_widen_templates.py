@@ -41,9 +41,7 @@ def test_a_model_with_nothing_to_say(tool, model, tmp_path, capsys):
     assert tool.main(['captioning', str(out), '--model', model, *OPTIONS]) == 1
     printed = capsys.readouterr().out
     assert 'round 2: 0 kept' in printed and 'refused ' in printed
-    assert printed.endswith(
-        'nothing was kept: try another model, a lower temperature or more patience\n'
-    )
+    assert printed.endswith('nothing was kept: try another model, a lower temperature or more patience\n')
     assert load_templates('captioning', path=str(out)) == load_templates('captioning')
 
 

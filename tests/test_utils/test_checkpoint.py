@@ -68,9 +68,7 @@ def test_reads_all_of_a_training(training):
     assert read['message_hub']['runtime_info']['best'] == 0.75
 
 
-@pytest.mark.parametrize(
-    'call', [(os.mkdir,), (getattr, Path, 'mkdir'), (getattr, MessageHub, 'mro')]
-)
+@pytest.mark.parametrize('call', [(os.mkdir,), (getattr, Path, 'mkdir'), (getattr, MessageHub, 'mro')])
 def test_runs_no_code(call, tmp_path):
     path, trace = tmp_path / 'bad.pth', tmp_path / 'trace'
     call = call if call[0] is getattr else (*call, str(trace))

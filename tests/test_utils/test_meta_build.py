@@ -79,9 +79,7 @@ def test_meta_counts_are_the_real_ones():
     cfg = Config.fromfile(str(TINY))
     meta = build_on_meta(cfg)
     real = MODELS.build(cfg.model)
-    assert {k: v.shape for k, v in meta.state_dict().items()} == {
-        k: v.shape for k, v in real.state_dict().items()
-    }
+    assert {k: v.shape for k, v in meta.state_dict().items()} == {k: v.shape for k, v in real.state_dict().items()}
     assert count_parameters(meta) == count_parameters(real)
 
 

@@ -11,6 +11,7 @@ The modules here need numpy and OpenCV, never mmdet.
 * :mod:`.coco_writer` layout -> COCO, RefExp and VQA v2 records
 * :mod:`.generator`  everything above -> a data set on disk
 """
+
 from .scene import Scene, SceneObject, random_scene
 from .shapes import CATEGORIES
 

@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Layouts -> records in the formats of COCO, COCO Captions, RefExp and VQA v2."""
+
 from __future__ import annotations
 
 import json
@@ -39,7 +40,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
     x, y, w, h = cv2.boundingRect(mask)
     if not w:
         return []
-    large = mask[y:y + h, x:x + w].repeat(_CONTOUR_SCALE, 0).repeat(_CONTOUR_SCALE, 1)
+    large = mask[y : y + h, x : x + w].repeat(_CONTOUR_SCALE, 0).repeat(_CONTOUR_SCALE, 1)
     contours, hierarchy = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     holes = [c for c, links in zip(contours, hierarchy[0]) if links[3] >= 0]
     if holes:
@@ -68,8 +69,7 @@ class SplitRecords:
 
     def __init__(self, split: str, seed: int) -> None:
         self.split = split
-        self._info = dict(description='rendered scenes of mmvisionllm', version='1.0',
-                          split=split, seed=seed)
+        self._info = dict(description='rendered scenes of mmvisionllm', version='1.0', split=split, seed=seed)
         self.images: list[dict[str, Any]] = []
         self._answers: dict[str, list[dict[str, Any]]] = {}
         self._records: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
@@ -77,13 +77,11 @@ class SplitRecords:
     def add(self, scene: Scene, image_id: int, file_name: str, rng: np.random.Generator) -> None:
         """Add a scene; ``rng`` draws what is said about it."""
         side = scene.image_size
-        self.images.append(
-            dict(id=image_id, file_name=file_name, width=side, height=side, license=1))
+        self.images.append(dict(id=image_id, file_name=file_name, width=side, height=side, license=1))
         self._add_instances(scene, image_id)
         first = image_id * _IDS_PER_IMAGE + 1
         for offset, text in enumerate(captions(scene, rng)):
-            self._records['captions'].append(
-                dict(id=first + offset, image_id=image_id, caption=text))
+            self._records['captions'].append(dict(id=first + offset, image_id=image_id, caption=text))
         self._add_expressions(scene, image_id, file_name, rng)
         self._add_questions(scene, image_id, rng)
 
@@ -91,22 +89,32 @@ class SplitRecords:
         for index, obj in enumerate(scene.objects):
             x1, y1, x2, y2 = map(float, obj.box)
             self._records['instances'].append(
-                dict(id=image_id * _IDS_PER_IMAGE + index + 1, image_id=image_id,
-                     category_id=CATEGORIES.index(obj.category) + 1, iscrowd=0,
-                     area=float(obj.area), bbox=[x1, y1, x2 - x1, y2 - y1],
-                     segmentation=mask_to_polygons(scene.mask(index))))
+                dict(
+                    id=image_id * _IDS_PER_IMAGE + index + 1,
+                    image_id=image_id,
+                    category_id=CATEGORIES.index(obj.category) + 1,
+                    iscrowd=0,
+                    area=float(obj.area),
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    segmentation=mask_to_polygons(scene.mask(index)),
+                )
+            )
 
-    def _add_expressions(self, scene: Scene, image_id: int, file_name: str,
-                         rng: np.random.Generator) -> None:
+    def _add_expressions(self, scene: Scene, image_id: int, file_name: str, rng: np.random.Generator) -> None:
         expressions = referring_expressions(scene, rng)
         if rng.random() < 0.3:
             missing = empty_expression(scene, rng)
             expressions += [missing] if missing else []
         for expression in expressions:
             empty = expression.index is None
-            record = dict(image_id=image_id, file_name=file_name, expression=expression.text,
-                          bbox_xyxy=None, empty_case=empty,
-                          categories=dict(empty_case=empty, type=[expression.kind]))
+            record = dict(
+                image_id=image_id,
+                file_name=file_name,
+                expression=expression.text,
+                bbox_xyxy=None,
+                empty_case=empty,
+                categories=dict(empty_case=empty, type=[expression.kind]),
+            )
             if not empty:
                 record['bbox_xyxy'] = list(map(float, scene.objects[expression.index].box))
                 record['ann_id'] = image_id * _IDS_PER_IMAGE + expression.index + 1
@@ -123,21 +131,30 @@ class SplitRecords:
                     for i in range(1, _ANSWERS_PER_QUESTION + 1)
                 ]
             self._records['vqa_annotations'].append(
-                dict(ids, question_type=qa.question_type, answer_type=qa.answer_type,
-                     multiple_choice_answer=qa.answer, answers=self._answers[qa.answer]))
+                dict(
+                    ids,
+                    question_type=qa.question_type,
+                    answer_type=qa.answer_type,
+                    multiple_choice_answer=qa.answer,
+                    answers=self._answers[qa.answer],
+                )
+            )
 
     def _document(self, kind: str) -> Any:
         records = self._records[kind]
         if kind == 'refexp':
             return records
-        licence = dict(id=1, name='Apache-2.0',
-                       url='https://www.apache.org/licenses/LICENSE-2.0')
+        licence = dict(id=1, name='Apache-2.0', url='https://www.apache.org/licenses/LICENSE-2.0')
         if kind.startswith('vqa'):
-            return dict(info=self._info, license=licence, data_type='mmvisionllm_scenes',
-                        data_subtype=self.split, task_type='Open-Ended',
-                        **{kind.removeprefix('vqa_'): records})
-        document = dict(info=self._info, licenses=[licence], images=self.images,
-                        annotations=records)
+            return dict(
+                info=self._info,
+                license=licence,
+                data_type='mmvisionllm_scenes',
+                data_subtype=self.split,
+                task_type='Open-Ended',
+                **{kind.removeprefix('vqa_'): records},
+            )
+        document = dict(info=self._info, licenses=[licence], images=self.images, annotations=records)
         return document | (dict(categories=categories()) if kind == 'instances' else {})
 
     def write(self, folder: Path) -> None:

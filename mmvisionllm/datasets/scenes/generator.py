@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """A data set of rendered scenes on disk."""
+
 from __future__ import annotations
 
 import json
@@ -38,6 +39,7 @@ class SceneSettings:
     Raises:
         ValueError: a number out of range.
     """
+
     train: int
     val: int
     seed: int
@@ -80,8 +82,10 @@ def _prepare(out: Path, settings: dict, overwrite: bool) -> bool:
         return not complete  # a broken-off run is made again: the same bytes come out
     if not overwrite:
         what = f'scenes made with {known}' if known else 'files that are not rendered scenes'
-        raise FileExistsError(f'{out} already holds {what}. Choose another folder, or pass '
-                              f'--overwrite to write scenes with {settings} there')
+        raise FileExistsError(
+            f'{out} already holds {what}. Choose another folder, or pass '
+            f'--overwrite to write scenes with {settings} there'
+        )
     _clear(out)
     return True
 
@@ -104,9 +108,14 @@ def _clear(out: Path) -> None:
             (out / 'annotations' / f'{kind}_{split}.json').unlink(missing_ok=True)
 
 
-def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = False,
-                progress: Callable[[str, int, int], None] | None = None,
-                num_workers: int = 1) -> bool:
+def make_scenes(
+    out: Path | str,
+    settings: SceneSettings,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+    num_workers: int = 1,
+) -> bool:
     """Write ``OUT/{train,val}/*.png``, ``OUT/annotations/*.json`` and ``OUT/scenes.json``.
 
     Args:
@@ -135,8 +144,9 @@ def make_scenes(out: Path | str, settings: SceneSettings, *, overwrite: bool = F
     return True
 
 
-def _make_split(out: Path, split: str, settings: SceneSettings,
-                progress: Callable[[str, int, int], None] | None, num_workers: int) -> None:
+def _make_split(
+    out: Path, split: str, settings: SceneSettings, progress: Callable[[str, int, int], None] | None, num_workers: int
+) -> None:
     folder, total = out / split, getattr(settings, split)
     folder.mkdir(exist_ok=True)
     records = SplitRecords(split, settings.seed)

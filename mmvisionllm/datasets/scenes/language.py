@@ -4,6 +4,7 @@
 Everything here needs a layout only (:func:`random_scene`), no rendered pixels, so that text to
 pretrain a small language model on comes fast.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -18,17 +19,31 @@ from .shapes import CATEGORIES
 from .wording import article, count_word, describe, direction, join, noun, plural, relation_words
 
 __all__ = [
-    'CATEGORIES', 'Expression', 'QuestionAnswer', 'caption', 'captions', 'describe',
-    'empty_expression', 'questions', 'question_answers', 'random_scene', 'referring_expressions'
+    'CATEGORIES',
+    'Expression',
+    'QuestionAnswer',
+    'caption',
+    'captions',
+    'describe',
+    'empty_expression',
+    'questions',
+    'question_answers',
+    'random_scene',
+    'referring_expressions',
 ]
 
-_BACKGROUND_WORDS = {'plain': 'a plain background', 'gradient': 'a shaded background',
-                     'grainy': 'a grainy background', 'cluttered': 'a background full of lines'}
+_BACKGROUND_WORDS = {
+    'plain': 'a plain background',
+    'gradient': 'a shaded background',
+    'grainy': 'a grainy background',
+    'cluttered': 'a background full of lines',
+}
 
 
 @dataclass(frozen=True)
 class QuestionAnswer:
     """One question, its answer and their kinds in the terms of VQA v2."""
+
     question: str
     answer: str
     question_type: str
@@ -138,14 +153,14 @@ def _single(scene: Scene, rng: np.random.Generator) -> SceneObject | None:
 
 def _ask_colour(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
     obj = _single(scene, rng)
-    return obj and QuestionAnswer(f'what color is the {obj.category}?', obj.colour,
-                                  'what color is the', 'other')
+    return obj and QuestionAnswer(f'what color is the {obj.category}?', obj.colour, 'what color is the', 'other')
 
 
 def _ask_texture(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
     obj = _single(scene, rng)
-    return obj and QuestionAnswer(f'what pattern does the {obj.category} have?',
-                                  TEXTURE_WORDS[obj.texture] or 'plain', 'what', 'other')
+    return obj and QuestionAnswer(
+        f'what pattern does the {obj.category} have?', TEXTURE_WORDS[obj.texture] or 'plain', 'what', 'other'
+    )
 
 
 def _ask_category(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
@@ -164,11 +179,15 @@ def _ask_position(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | No
     where = direction(first, second, scene.image_size)
     if where is None:
         return None
-    asked = where if rng.random() < 0.5 else {'left of': 'right of', 'right of': 'left of',
-                                             'above': 'below', 'below': 'above'}[where]
+    asked = (
+        where
+        if rng.random() < 0.5
+        else {'left of': 'right of', 'right of': 'left of', 'above': 'below', 'below': 'above'}[where]
+    )
     words = f'to the {asked}' if asked.endswith('of') else asked
-    return QuestionAnswer(f'is the {first.category} {words} the {second.category}?',
-                          'yes' if asked == where else 'no', 'is the', 'yes/no')
+    return QuestionAnswer(
+        f'is the {first.category} {words} the {second.category}?', 'yes' if asked == where else 'no', 'is the', 'yes/no'
+    )
 
 
 def _ask_half(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
@@ -185,8 +204,7 @@ def _ask_half(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
     return QuestionAnswer(question, names[int(offset > 0)], 'is the', 'other')
 
 
-_ASKERS = (_ask_count, _ask_existence, _ask_colour, _ask_category, _ask_position, _ask_half,
-           _ask_texture)
+_ASKERS = (_ask_count, _ask_existence, _ask_colour, _ask_category, _ask_position, _ask_half, _ask_texture)
 
 
 def question_answers(scene: Scene, rng: np.random.Generator) -> list[QuestionAnswer]:

@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Named colours and textures of the rendered scenes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -39,8 +40,7 @@ def jittered(colour: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     return np.clip(np.array(main) + shift, 0, 255), np.clip(np.array(second) + shift, 0, 255)
 
 
-def texture_mask(texture: str, xs: np.ndarray, ys: np.ndarray, period: float,
-                 angle: float) -> np.ndarray:
+def texture_mask(texture: str, xs: np.ndarray, ys: np.ndarray, period: float, angle: float) -> np.ndarray:
     """Where a texture shows the second colour.
 
     Args:
@@ -61,5 +61,5 @@ def texture_mask(texture: str, xs: np.ndarray, ys: np.ndarray, period: float,
     if texture == 'checks':
         return (np.floor(2 * u) + np.floor(2 * v)) % 2 == 1
     if texture == 'dots':
-        return ((u % 1.0) - 0.5)**2 + ((v % 1.0) - 0.5)**2 < 0.09
+        return ((u % 1.0) - 0.5) ** 2 + ((v % 1.0) - 0.5) ** 2 < 0.09
     raise ValueError(f'unknown texture {texture!r}; known: {TEXTURES[1:]}')

@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Referring expressions that one object of the scene fits clearly, or that none fits."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ _PLACES = {'leftmost': (0, -1), 'rightmost': (0, 1), 'topmost': (1, -1), 'lowest
 @dataclass(frozen=True)
 class Expression:
     """An expression and its object's position in ``scene.objects``, None if no object fits."""
+
     text: str
     index: int | None
     kind: str  # 'attribute', 'size', 'place', 'relation'
@@ -33,6 +35,7 @@ class Expression:
 @dataclass(frozen=True)
 class _Query:
     """Attributes that are asked for; an empty one is not asked for."""
+
     category: str
     colour: str = ''
     texture: str = ''
@@ -41,8 +44,12 @@ class _Query:
     def possible(self, obj: SceneObject) -> bool:
         """Whether ``obj`` may be meant; a size is wrong only if it is the opposite one."""
         opposite = {'small': 'large', 'large': 'small', '': None}[self.size]
-        return (self.category == obj.category and self.colour in ('', obj.colour)
-                and self.texture in ('', TEXTURE_WORDS[obj.texture]) and obj.size_word != opposite)
+        return (
+            self.category == obj.category
+            and self.colour in ('', obj.colour)
+            and self.texture in ('', TEXTURE_WORDS[obj.texture])
+            and obj.size_word != opposite
+        )
 
     def matches(self, scene: Scene) -> list[int]:
         """Positions of all objects that may be meant."""
@@ -54,10 +61,12 @@ class _Query:
 
 def _queries(obj: SceneObject) -> list[_Query]:
     """All descriptions of an object, from its name alone to all its attributes."""
-    found = {_Query(obj.category, colour, texture, size): None
-             for size in ('', obj.size_word)
-             for texture in ('', TEXTURE_WORDS[obj.texture])
-             for colour in ('', obj.colour)}
+    found = {
+        _Query(obj.category, colour, texture, size): None
+        for size in ('', obj.size_word)
+        for texture in ('', TEXTURE_WORDS[obj.texture])
+        for colour in ('', obj.colour)
+    }
     return list(found)
 
 
@@ -71,11 +80,9 @@ def _by_attributes(scene: Scene, index: int, rng: np.random.Generator) -> _Query
     return _pick(rng, fitting) if fitting else None
 
 
-def _group(scene: Scene, index: int,
-           rng: np.random.Generator) -> tuple[_Query, list[SceneObject]] | None:
+def _group(scene: Scene, index: int, rng: np.random.Generator) -> tuple[_Query, list[SceneObject]] | None:
     """A description without size that fits this object and others, and those others."""
-    queries = [q for q in _queries(scene.objects[index])
-               if not q.size and len(q.matches(scene)) > 1]
+    queries = [q for q in _queries(scene.objects[index]) if not q.size and len(q.matches(scene)) > 1]
     if not queries:
         return None
     query = _pick(rng, queries)
@@ -102,8 +109,11 @@ def _by_place(scene: Scene, index: int, rng: np.random.Generator) -> str | None:
     query, others = found
     margin = MARGIN * scene.image_size
     obj = scene.objects[index]
-    fitting = [word for word, (axis, sign) in _PLACES.items()
-               if all(sign * offset(obj, other, axis) > margin for other in others)]
+    fitting = [
+        word
+        for word, (axis, sign) in _PLACES.items()
+        if all(sign * offset(obj, other, axis) > margin for other in others)
+    ]
     return f'the {_pick(rng, fitting)} {query}' if fitting else None
 
 
@@ -118,14 +128,16 @@ def _by_relation(scene: Scene, index: int, rng: np.random.Generator) -> str | No
     margin = MARGIN * scene.image_size
     place = scene.objects[anchor_index]
     rivals = [scene.objects[i] for i in query.matches(scene) if i != index]
-    fitting = [name for name, (axis, sign) in RELATIONS.items()
-               if sign * offset(obj, place, axis) > margin
-               and all(sign * offset(rival, place, axis) < -margin for rival in rivals)]
+    fitting = [
+        name
+        for name, (axis, sign) in RELATIONS.items()
+        if sign * offset(obj, place, axis) > margin
+        and all(sign * offset(rival, place, axis) < -margin for rival in rivals)
+    ]
     return f'the {query} {_pick(rng, fitting)} the {anchor}' if fitting else None
 
 
-def referring_expressions(scene: Scene, rng: np.random.Generator,
-                          most: int = 4) -> list[Expression]:
+def referring_expressions(scene: Scene, rng: np.random.Generator, most: int = 4) -> list[Expression]:
     """Unambiguous expressions for objects of a scene, at most one of every kind for every object.
 
     Args:
@@ -138,8 +150,11 @@ def referring_expressions(scene: Scene, rng: np.random.Generator,
     """
     found: dict[str, Expression] = {}
     for index in rng.permutation(len(scene.objects)).tolist():
-        texts = (('size', _by_size(scene, index, rng)), ('place', _by_place(scene, index, rng)),
-                 ('relation', _by_relation(scene, index, rng)))
+        texts = (
+            ('size', _by_size(scene, index, rng)),
+            ('place', _by_place(scene, index, rng)),
+            ('relation', _by_relation(scene, index, rng)),
+        )
         simple = _by_attributes(scene, index, rng)
         options = [Expression(text, index, kind) for kind, text in texts if text]
         # The plain description is nearly always at hand; leave room for the others.

@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Layout -> RGB image. Blending is done in integers: bytes must not depend on the float unit."""
+
 from __future__ import annotations
 
 import cv2
@@ -48,8 +49,7 @@ def _fill(obj: SceneObject, alpha: np.ndarray, window: tuple[slice, slice]) -> n
     if obj.outlined:
         # The ring lies inside the shape: an outline must not change the mask.
         width_px = max(1, round(side / 24))
-        inner = cv2.erode(alpha, np.ones((2 * width_px + 1, ) * 2, np.uint8),
-                          borderType=cv2.BORDER_REPLICATE)
+        inner = cv2.erode(alpha, np.ones((2 * width_px + 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
         surface[inner[window] < 128] = 25 if sum(obj.rgb) > 150 else 235
     return surface
 

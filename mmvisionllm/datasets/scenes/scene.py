@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """A random scene as a layout: which objects are where, and what is seen of them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ _CONTRAST = 60  # least difference, in the most different channel, that needs no
 @dataclass(frozen=True)
 class SceneObject:
     """One object. Pixel units; ``box`` is (x1, y1, x2, y2) of what is seen, x2 and y2 exclusive."""
+
     category: str
     colour: str
     texture: str
@@ -59,6 +61,7 @@ class SceneObject:
 @dataclass(frozen=True)
 class Background:
     """What lies behind the objects; ``seed`` fixes its noise and lines."""
+
     kind: str
     rgb: tuple[int, int, int]
     second_rgb: tuple[int, int, int]
@@ -72,6 +75,7 @@ class Scene:
     ``id_map`` (S, S) uint8 holds, per pixel, the position in ``objects`` plus 1 of what is seen
     there, 0 for the background.
     """
+
     image_size: int
     objects: tuple[SceneObject, ...]
     background: Background
@@ -101,8 +105,7 @@ def _random_background(rng: np.random.Generator) -> Background:
     # Muted mid-tones, so that every named colour, black and white included, stands out.
     shades = rng.integers(95, 191, 2)[:, None] + rng.integers(-16, 17, (2, 3))
     kind = _pick(rng, BACKGROUNDS[2:] if rng.random() < BUSY else BACKGROUNDS[:2])
-    return Background(kind, tuple(shades[0].tolist()), tuple(shades[1].tolist()),
-                      int(rng.integers(1 << 31)))
+    return Background(kind, tuple(shades[0].tolist()), tuple(shades[1].tolist()), int(rng.integers(1 << 31)))
 
 
 def _draw_object(rng: np.random.Generator, image_size: int, category: str) -> SceneObject:
@@ -113,13 +116,22 @@ def _draw_object(rng: np.random.Generator, image_size: int, category: str) -> Sc
     limit = MAX_ROTATION[category]
     aspect, rotation, angle, edge, plain = rng.random(5).tolist()
     texture = 'plain' if plain >= TEXTURED else _pick(rng, TEXTURES[1:])
-    return SceneObject(category, '', texture, size, (x, y), 0.87 + 0.28 * aspect,
-                       (2 * rotation - 1) * limit, edge < OUTLINED, (0, 0, 0), (0, 0, 0),
-                       angle * np.pi)
+    return SceneObject(
+        category,
+        '',
+        texture,
+        size,
+        (x, y),
+        0.87 + 0.28 * aspect,
+        (2 * rotation - 1) * limit,
+        edge < OUTLINED,
+        (0, 0, 0),
+        (0, 0, 0),
+        angle * np.pi,
+    )
 
 
-def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str],
-              background: Background) -> SceneObject:
+def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str], background: Background) -> SceneObject:
     """Give ``obj`` a colour that nothing it touches has, and an outline where it needs one."""
     free = tuple(name for name in COLOUR_NAMES if name not in taken)
     colour = _pick(rng, free or COLOUR_NAMES)
@@ -127,12 +139,16 @@ def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str],
     shades = [main] if obj.texture == 'plain' else [main, second]
     behind = (background.rgb, background.second_rgb)
     faint = any(np.abs(shade - other).max() < _CONTRAST for shade in shades for other in behind)
-    return replace(obj, colour=colour, rgb=tuple(main.tolist()), second_rgb=tuple(second.tolist()),
-                   outlined=obj.outlined or faint or not free)
+    return replace(
+        obj,
+        colour=colour,
+        rgb=tuple(main.tolist()),
+        second_rgb=tuple(second.tolist()),
+        outlined=obj.outlined or faint or not free,
+    )
 
 
-def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: int = 8,
-                 min_objects: int = 1) -> Scene:
+def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: int = 8, min_objects: int = 1) -> Scene:
     """Draw a scene without rendering it.
 
     Between ``min_objects`` and ``max_objects`` objects are placed one before the other; a place
@@ -167,11 +183,12 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
             candidate = _draw_object(rng, image_size, category)
             covered = coverage(candidate, image_size) >= 128
             x1, y1, w, h = cv2.boundingRect(covered.view(np.uint8))
-            around = id_map[max(y1 - 2, 0):y1 + h + 2, max(x1 - 2, 0):x1 + w + 2]
+            around = id_map[max(y1 - 2, 0) : y1 + h + 2, max(x1 - 2, 0) : x1 + w + 2]
             touched = set(np.unique(around).tolist()) - {0}
             side = candidate.size * image_size
-            area = cv2.contourArea(outline(category, candidate.centre, side, candidate.aspect,
-                                           candidate.rotation).astype(np.float32))
+            area = cv2.contourArea(
+                outline(category, candidate.centre, side, candidate.aspect, candidate.rotation).astype(np.float32)
+            )
             hidden = np.bincount(id_map[covered], minlength=len(objects) + 1)
             share = MIN_VISIBLE_SMALL if candidate.size_word == 'small' else MIN_VISIBLE
             need = max(share * area, MIN_PIXELS * id_map.size)
@@ -187,8 +204,7 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
     return Scene(image_size, tuple(_with_view(objects, full_areas, id_map)), background, id_map)
 
 
-def _with_view(objects: list[SceneObject], full_areas: list[float],
-               id_map: np.ndarray) -> list[SceneObject]:
+def _with_view(objects: list[SceneObject], full_areas: list[float], id_map: np.ndarray) -> list[SceneObject]:
     """Fill in what is seen of each object once all of them are placed."""
     seen = []
     for index, (obj, full) in enumerate(zip(objects, full_areas)):

@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """One outline per category: what an object is, is decided by its shape alone."""
+
 from __future__ import annotations
 
 import math
@@ -29,14 +30,13 @@ def _star() -> np.ndarray:
 
 def _heart() -> np.ndarray:
     t = np.arange(40) * (2 * math.pi / 40)
-    x = 16 * np.sin(t)**3
+    x = 16 * np.sin(t) ** 3
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     return np.stack([x, -y], 1)
 
 
 def _arrow() -> np.ndarray:
-    return np.array([(-1, -0.28), (0.1, -0.28), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.28),
-                     (-1, 0.28)])
+    return np.array([(-1, -0.28), (0.1, -0.28), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.28), (-1, 0.28)])
 
 
 def _hourglass() -> np.ndarray:
@@ -45,8 +45,9 @@ def _hourglass() -> np.ndarray:
 
 def _plus() -> np.ndarray:
     a = 0.33
-    return np.array([(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a),
-                     (-1, a), (-1, -a), (-a, -a)])
+    return np.array(
+        [(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)]
+    )
 
 
 def _crescent() -> np.ndarray:
@@ -57,13 +58,13 @@ def _crescent() -> np.ndarray:
     a, b = math.atan2(y, x), math.atan2(y, x - d)
     outer = np.linspace(a, 2 * math.pi - a, 28)
     inner = np.linspace(2 * math.pi - b, b, 22)[1:-1]
-    return np.concatenate([np.stack([np.cos(outer), np.sin(outer)], 1),
-                           np.stack([d + r * np.cos(inner), r * np.sin(inner)], 1)])
+    return np.concatenate(
+        [np.stack([np.cos(outer), np.sin(outer)], 1), np.stack([d + r * np.cos(inner), r * np.sin(inner)], 1)]
+    )
 
 
 def _bolt() -> np.ndarray:
-    return np.array([(0.2, -1), (-0.65, 0.15), (-0.08, 0.15), (-0.3, 1), (0.68, -0.25),
-                     (0.1, -0.25), (0.68, -1)])
+    return np.array([(0.2, -1), (-0.65, 0.15), (-0.08, 0.15), (-0.3, 1), (0.68, -0.25), (0.1, -0.25), (0.68, -1)])
 
 
 #: Category name -> (maker of its outline, largest rotation either way in degrees). The rotation is
@@ -95,8 +96,7 @@ OUTLINES: dict[str, np.ndarray] = {name: _unit(make()) for name, (make, _) in _S
 MAX_ROTATION: dict[str, float] = {name: limit for name, (_, limit) in _SHAPES.items()}
 
 
-def outline(category: str, centre: tuple[float, float], size: float, aspect: float,
-            rotation: float) -> np.ndarray:
+def outline(category: str, centre: tuple[float, float], size: float, aspect: float, rotation: float) -> np.ndarray:
     """Outline of one object in pixels.
 
     Args:

@@ -1,5 +1,6 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Words for objects, numbers and relations, shared by captions, expressions and questions."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,8 +14,7 @@ _NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight'
 MARGIN = 0.08
 
 #: Relation -> (axis, sign): 'left of' means a smaller x, and so on.
-RELATIONS: dict[str, tuple[int, int]] = {'left of': (0, -1), 'right of': (0, 1), 'above': (1, -1),
-                                         'below': (1, 1)}
+RELATIONS: dict[str, tuple[int, int]] = {'left of': (0, -1), 'right of': (0, 1), 'above': (1, -1), 'below': (1, 1)}
 
 
 def article(words: str) -> str:
@@ -49,11 +49,14 @@ def words_of(size: str, texture: str, colour: str, category: str) -> str:
     return ' '.join(word for word in (size, texture, colour, category) if word)
 
 
-def describe(obj: SceneObject, *, size: bool = True, texture: bool = True,
-             colour: bool = True) -> str:
+def describe(obj: SceneObject, *, size: bool = True, texture: bool = True, colour: bool = True) -> str:
     """An object with the wanted attributes, no article: 'small striped red circle'."""
-    return words_of(obj.size_word if size else '', TEXTURE_WORDS[obj.texture] if texture else '',
-                    obj.colour if colour else '', obj.category)
+    return words_of(
+        obj.size_word if size else '',
+        TEXTURE_WORDS[obj.texture] if texture else '',
+        obj.colour if colour else '',
+        obj.category,
+    )
 
 
 def offset(first: SceneObject, second: SceneObject, axis: int) -> float:
@@ -75,8 +78,7 @@ def direction(first: SceneObject, second: SceneObject, image_size: int) -> str |
     return next(names)
 
 
-def relation_words(first: SceneObject, second: SceneObject, image_size: int,
-                   rng: np.random.Generator) -> str:
+def relation_words(first: SceneObject, second: SceneObject, image_size: int, rng: np.random.Generator) -> str:
     """How a caption relates two objects: a direction, nearness or only their being together."""
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = first.box, second.box
     gap = max(max(ax1, bx1) - min(ax2, bx2), max(ay1, by1) - min(ay2, by2))

@@ -137,9 +137,7 @@ class AttachInstruction(BaseTransform):
     def _check_sizes(self) -> None:
         count, low, high = len(self.labels), self.min_categories, self.max_categories
         if not 0 <= self.random_categories <= 1:
-            raise ValueError(
-                f'random_categories must be a probability, got {self.random_categories}'
-            )
+            raise ValueError(f'random_categories must be a probability, got {self.random_categories}')
         if not 1 <= high <= MAX_CATEGORIES:
             raise InstructionError(f'max_categories={high} is out of 1..{MAX_CATEGORIES}')
         if not 1 <= low <= min(count, high):
@@ -218,9 +216,7 @@ class AttachInstruction(BaseTransform):
     @staticmethod
     def _field(sample: DetDataSample, name: str) -> Any:
         if name not in sample:
-            raise InstructionError(
-                f'the data sample has no {name!r}: add it to PackDetInputs(meta_keys=(..., {name!r}))'
-            )
+            raise InstructionError(f'the data sample has no {name!r}: add it to PackDetInputs(meta_keys=(..., {name!r}))')
         return sample.get(name)
 
     def _answers(self, sample: DetDataSample) -> tuple[Any, Any]:

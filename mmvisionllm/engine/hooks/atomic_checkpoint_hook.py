@@ -86,14 +86,10 @@ class AtomicCheckpointHook(CheckpointHook):
         newest = newest_checkpoint(work_dir, folder, self.filename_tmpl)
         if newest is None:
             if old is not None:
-                runner.logger.warning(
-                    f'{pointer} names no whole checkpoint ({old!r}): starting anew'
-                )
+                runner.logger.warning(f'{pointer} names no whole checkpoint ({old!r}): starting anew')
                 pointer.unlink()
         elif old is None or newest != Path(old):
-            runner.logger.warning(
-                f'{pointer} named {old!r}; the newest whole checkpoint is {newest}'
-            )
+            runner.logger.warning(f'{pointer} named {old!r}; the newest whole checkpoint is {newest}')
             write_atomic(pointer, str(newest).encode())
 
     def before_train(self, runner: Runner) -> None:

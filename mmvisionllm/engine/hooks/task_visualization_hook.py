@@ -23,9 +23,7 @@ class TaskVisualizationHook(DetVisualizationHook):
     samples of that image and task.
     """
 
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
-    ) -> None:
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]) -> None:
         """Draw the batch."""
         if not self.draw or self.test_out_dir is None:
             super().after_test_iter(runner, batch_idx, data_batch, outputs)
@@ -33,9 +31,7 @@ class TaskVisualizationHook(DetVisualizationHook):
         folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
         for sample in outputs:
             self._test_index += 1
-            image = mmcv.imfrombytes(
-                get(sample.img_path, backend_args=self.backend_args), channel_order='rgb'
-            )
+            image = mmcv.imfrombytes(get(sample.img_path, backend_args=self.backend_args), channel_order='rgb')
             path = free_path(folder / sample.instruction.task / Path(sample.img_path).name)
             self._visualizer.add_datasample(
                 path.name,

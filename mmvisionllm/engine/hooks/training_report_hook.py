@@ -41,9 +41,7 @@ def expected_memory(model: nn.Module, optimizers: list[Optimizer]) -> dict[str, 
     states: int | None = 0
     for optimizer in optimizers:
         share = state_share(optimizer)
-        trained = [
-            p for group in optimizer.param_groups for p in group['params'] if p.requires_grad
-        ]
+        trained = [p for group in optimizer.param_groups for p in group['params'] if p.requires_grad]
         states = None if None in (states, share) else states + round(share * _size(trained))
     return {
         'weights': _size(tensors),

@@ -38,14 +38,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super()._validate_cfg()
         rate = self.paramwise_cfg.get('layer_decay_rate')
         if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-            raise ValueError(
-                f'paramwise_cfg must have a layer_decay_rate above 0 and at most 1, got {rate!r}'
-            )
+            raise ValueError(f'paramwise_cfg must have a layer_decay_rate above 0 and at most 1, got {rate!r}')
         unknown = set(self.paramwise_cfg) - {'layer_decay_rate', 'custom_keys'}
         if unknown:
-            raise ValueError(
-                f'paramwise_cfg takes layer_decay_rate and custom_keys, got also {sorted(unknown)}'
-            )
+            raise ValueError(f'paramwise_cfg takes layer_decay_rate and custom_keys, got also {sorted(unknown)}')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs: Any) -> None:
         """Add a group to ``params`` for each pair of learning rate and weight decay.

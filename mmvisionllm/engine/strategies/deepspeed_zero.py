@@ -52,9 +52,7 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
         try:
             import deepspeed  # noqa: F401
         except ImportError as error:
-            raise ImportError(
-                'DeepSpeedZeROStrategy needs DeepSpeed: pip install deepspeed'
-            ) from error
+            raise ImportError('DeepSpeedZeROStrategy needs DeepSpeed: pip install deepspeed') from error
         if zero_optimization.get('stage', 0) not in (0, 1, 2):
             raise ValueError(
                 f'zero_optimization has stage {zero_optimization["stage"]}: use 1 or 2, or divide weights by '

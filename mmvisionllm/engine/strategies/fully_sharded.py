@@ -33,9 +33,7 @@ def sharding_units(model: nn.Module) -> Iterator[nn.Module]:
     units: dict[nn.Module, None] = {}
     for part in model.modules():
         names = getattr(part, '_no_split_modules', None) or ()
-        units.update(
-            dict.fromkeys(m for m in part.modules() if type(m).__name__ in names and m is not model)
-        )
+        units.update(dict.fromkeys(m for m in part.modules() if type(m).__name__ in names and m is not model))
     depth = {module: name.count('.') for name, module in model.named_modules()}
     yield from sorted(units, key=depth.get, reverse=True)
 
@@ -87,9 +85,7 @@ class FullyShardedStrategy(DDPStrategy):
         ImportError: with torch < 2.6, which has no ``fully_shard``.
     """
 
-    def __init__(
-        self, *, reshard_after_forward: bool = True, cpu_offload: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, reshard_after_forward: bool = True, cpu_offload: bool = False, **kwargs: Any) -> None:
         if fully_shard is None:
             raise ImportError(
                 f'FullyShardedStrategy needs torch >= 2.6, this is {torch.__version__}: update it, or use '
@@ -127,9 +123,7 @@ class FullyShardedStrategy(DDPStrategy):
         fully_shard(model, mesh=mesh, reshard_after_forward=False, offload_policy=policy)
         # Validation does without further communication: what is generated differs in length from process to process.
         model.register_forward_pre_hook(self._prepare_forward, prepend=True)
-        self.logger.info(
-            f'Sharded {len(self._units)} layers and the rest among {mesh.size()} processes'
-        )
+        self.logger.info(f'Sharded {len(self._units)} layers and the rest among {mesh.size()} processes')
         return model
 
     def _prepare_forward(self, model: nn.Module, args: tuple) -> None:
@@ -165,10 +159,7 @@ class FullyShardedStrategy(DDPStrategy):
     def load_model_state_dict(self, state_dict: dict, **kwargs: Any) -> None:
         """Load whole weights."""
         ours = self.model.state_dict()
-        parts = {
-            key: sharded_like(value, ours[key]) if key in ours else value
-            for key, value in state_dict.items()
-        }
+        parts = {key: sharded_like(value, ours[key]) if key in ours else value for key, value in state_dict.items()}
         super().load_model_state_dict(parts, **kwargs)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:

@@ -41,7 +41,5 @@ def load_templates(task: str, split: str = 'train', path: str | None = None) -> 
     for template in templates:
         for placeholder in placeholders:
             if template.count(placeholder) != 1:
-                raise ValueError(
-                    f'template of task {task!r} must contain {placeholder} exactly once: {template!r}'
-                )
+                raise ValueError(f'template of task {task!r} must contain {placeholder} exactly once: {template!r}')
     return templates

@@ -89,14 +89,10 @@ class InternImage(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if len(depths) != len(groups):
-            raise ValueError(
-                f'depths and groups must have one number per stage, got {depths} and {groups}'
-            )
+            raise ValueError(f'depths and groups must have one number per stage, got {depths} and {groups}')
         stages = len(depths)
         if not out_indices or not all(0 <= i < stages for i in out_indices):
-            raise ValueError(
-                f'out_indices must be stages from 0 to {stages - 1}, got {out_indices}'
-            )
+            raise ValueError(f'out_indices must be stages from 0 to {stages - 1}, got {out_indices}')
         if not -1 <= frozen_stages <= stages:
             raise ValueError(f'frozen_stages must be from -1 to {stages}, got {frozen_stages}')
         if act_layer not in _ACTIVATIONS:
@@ -108,9 +104,7 @@ class InternImage(BaseModule):
         if post_norm and res_post_norm:
             raise ValueError('post_norm and res_post_norm exclude each other')
         if drop_path_type not in ('linear', 'uniform'):
-            raise ValueError(
-                f"drop_path_type must be 'linear' or 'uniform', got {drop_path_type!r}"
-            )
+            raise ValueError(f"drop_path_type must be 'linear' or 'uniform', got {drop_path_type!r}")
         self.out_indices = tuple(sorted(out_indices))
         self.frozen_stages = frozen_stages
         self.depths = tuple(depths)
@@ -148,9 +142,7 @@ class InternImage(BaseModule):
             ]
             ids = level2_post_norm_block_ids if level2_post_norm and i == 2 else None
             with_norm = not post_norm or center_feature_scale
-            self.levels.append(
-                Level(blocks, self.num_features[i], with_norm, ids, downsample=i < stages - 1)
-            )
+            self.levels.append(Level(blocks, self.num_features[i], with_norm, ids, downsample=i < stages - 1))
         self._freeze()
 
     def init_weights(self) -> None:

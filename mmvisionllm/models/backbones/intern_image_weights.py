@@ -64,10 +64,7 @@ def load_intern_image_weights(module: nn.Module, checkpoint: str) -> list[str]:
     lacks_blocks = describe_size(given) != describe_size(wanted)
     if left_over or other or lacks_blocks:
         problems = [
-            *(
-                f'{n} is {tuple(given[n].shape)}, the model has {tuple(wanted[n].shape)}'
-                for n in other
-            ),
+            *(f'{n} is {tuple(given[n].shape)}, the model has {tuple(wanted[n].shape)}' for n in other),
             *(f'{n} is left over' for n in left_over),
             *(f'{n} is missing' for n in missing),
         ]

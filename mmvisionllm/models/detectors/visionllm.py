@@ -153,9 +153,7 @@ class VisionLLM(BaseDetector):
             losses.update(self.bbox_head.text_loss(tokens.select(texts), asked, turns))
         return losses
 
-    def _set_loss(
-        self, tokens: ImageTokens, instructions: list[Instruction], samples: SampleList
-    ) -> dict[str, Tensor]:
+    def _set_loss(self, tokens: ImageTokens, instructions: list[Instruction], samples: SampleList) -> dict[str, Tensor]:
         metas = [sample.metainfo for sample in samples]
         # All of them: what the instruction does not ask for is answered by <none>.
         objects = [sample.gt_instances for sample in samples]
@@ -177,9 +175,7 @@ class VisionLLM(BaseDetector):
             )
         return turns
 
-    def predict(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
-    ) -> SampleList:
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) or texts to every sample.
 
         Objects also have ``label_names``, the instruction's own words for each of them: mmdet's visualizer draws these,
@@ -202,17 +198,13 @@ class VisionLLM(BaseDetector):
             for i, text in zip(texts, self.bbox_head.generate(tokens.select(texts), asked)):
                 batch_data_samples[i].pred_text = text
                 if instructions[i].categories:  # metrics of objects find none
-                    nothing = no_set(
-                        instructions[i], batch_data_samples[i].metainfo, tokens.locations
-                    )
+                    nothing = no_set(instructions[i], batch_data_samples[i].metainfo, tokens.locations)
                     nothing.label_names = []
                     batch_data_samples[i].pred_instances = nothing
                 batch_data_samples[i].set_field(text, get_task(instructions[i].task).prediction)
         return batch_data_samples
 
-    def _forward(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList
-    ) -> tuple[ImageTokens, DecodedSet]:
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[ImageTokens, DecodedSet]:
         """Raw outputs of tokenizer and decoder (``mode='tensor'``), for instructions that ask for objects."""
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)

@@ -95,9 +95,7 @@ class FormatParser(nn.Module):
             number, sets, self.num_points, self.practice_boxes, language_model.vocabulary.num_bins
         )
 
-    def forward(
-        self, language_model: LanguageModel, instructions: Sequence[Instruction]
-    ) -> list[Instruction]:
+    def forward(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> list[Instruction]:
         """The instructions with the formats that the language model reads; each text is read once."""
         new = {i.text: i for i in instructions if i.text not in self.cache}
         for text, instruction in new.items():
@@ -121,9 +119,7 @@ class FormatParser(nn.Module):
         return OutputFormat(MAX_POINTS)
 
     @staticmethod
-    def _logits(
-        language_model: LanguageModel, instructions: Sequence[Instruction], num_points: int
-    ) -> Tensor:
+    def _logits(language_model: LanguageModel, instructions: Sequence[Instruction], num_points: int) -> Tensor:
         """(B, 2 + 2 * num_points, columns): what comes behind the text, behind ``<cls>``, behind ``<x1>``, ..."""
         tokenizer, vocabulary = language_model.tokenizer, language_model.vocabulary
         forced = [tokenizer.token_id(token) for token in OutputFormat(num_points).queries]

@@ -91,9 +91,7 @@ class OpenEndedDecoder(BaseModule):
             self.language_model.added.std,
             with_extent,
         )
-        self.criterion = MODELS.build(
-            dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary)
-        )
+        self.criterion = MODELS.build(dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary))
         self.loss_weight = loss_weight
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
@@ -106,13 +104,9 @@ class OpenEndedDecoder(BaseModule):
         self.fade_background = fade_background
         self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
         if self.generation.get('num_return_sequences', 1) != 1:
-            raise ValueError(
-                'an image is answered by one text: leave num_return_sequences out of generation'
-            )
+            raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
-        self.format_queries = FormatQueries(
-            self.language_model.hidden_size, self.language_model.added.std
-        )
+        self.format_queries = FormatQueries(self.language_model.hidden_size, self.language_model.added.std)
 
     def init_weights(self) -> None:
         """Initialise from ``init_cfg``.
@@ -176,9 +170,7 @@ class OpenEndedDecoder(BaseModule):
         Raises:
             ValueError: if an instruction asks for text.
         """
-        queries, point_mask = self.format_queries(
-            self.language_model, instructions, extents, outlines
-        )
+        queries, point_mask = self.format_queries(self.language_model, instructions, extents, outlines)
         if classes_only:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
         model, num_points = self.language_model, queries.size(2) // 2

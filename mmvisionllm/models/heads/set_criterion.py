@@ -107,9 +107,7 @@ class SetCriterion(BaseModule):
         losses.update(self._location_losses(decoded, points, asked))
         return losses
 
-    def class_loss(
-        self, decoded: DecodedSet, classes: Tensor, present: Tensor
-    ) -> dict[str, Tensor]:
+    def class_loss(self, decoded: DecodedSet, classes: Tensor, present: Tensor) -> dict[str, Tensor]:
         """Cross-entropy on class tokens; arguments as in :meth:`forward`."""
         logits = decoded.class_logits
         # Objects outside the category set are answered by the last column, <none>.

@@ -69,9 +69,7 @@ def read_set(
     inside = pixels.clamp(min=0).minimum(pixels.new_tensor([width, height]))
     boxes = torch.cat([inside.amin(1), inside.amax(1)], -1)
     label_ids = torch.tensor(instruction.label_ids, device=index.device)
-    result = InstanceData(
-        bboxes=boxes[objects], scores=top, labels=label_ids[index % scores.size(1)]
-    )
+    result = InstanceData(bboxes=boxes[objects], scores=top, labels=label_ids[index % scores.size(1)])
     if wants_masks(instruction):
         # An object's mask is drawn once, whatever the number of categories it is listed with.
         kept, rows = objects.unique(return_inverse=True)

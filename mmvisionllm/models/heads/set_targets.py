@@ -38,9 +38,7 @@ class SetTargets:
 def class_indices(instruction: Instruction, labels: Tensor) -> Tensor:
     """The dataset's labels (n,) -> their indices in the instruction's category set, -1 outside of it."""
     order = {label: c for c, label in enumerate(instruction.label_ids)}
-    return torch.tensor(
-        [order.get(x, -1) for x in labels.tolist()], dtype=torch.long, device=labels.device
-    )
+    return torch.tensor([order.get(x, -1) for x in labels.tolist()], dtype=torch.long, device=labels.device)
 
 
 def set_targets(

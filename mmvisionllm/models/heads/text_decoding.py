@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 _UNLABELLED = -100  # what torch's cross-entropy leaves out
 
 
-def encode_turns(
-    tokenizer: InstructionTokenizer, turns: Sequence[str]
-) -> tuple[list[int], list[int]]:
+def encode_turns(tokenizer: InstructionTokenizer, turns: Sequence[str]) -> tuple[list[int], list[int]]:
     """Token ids behind an instruction, and what is to be predicted at each of them.
 
     Args:
@@ -116,9 +114,7 @@ def generate_texts(
     most = min(model.max_length, model.sliding_window or sys.maxsize)
     room = most - length
     if room < 1:
-        raise ValueError(
-            f'instruction and image take all {most} positions of the language model: shorten the text'
-        )
+        raise ValueError(f'instruction and image take all {most} positions of the language model: shorten the text')
     if 'max_new_tokens' in generation:
         generation['max_new_tokens'] = min(generation['max_new_tokens'], room)
     # What stands in the cache is not looked at again; `generate` wants its length.

@@ -40,9 +40,7 @@ class TokenProjector(nn.Module):
         self.linear = nn.Linear(in_dims, out_dims)
         # Small, so that what is learned soon outweighs what was there at random.
         nn.init.xavier_uniform_(self.linear.weight, gain=0.3)
-        self.mlp = nn.Sequential(
-            nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims)
-        )
+        self.mlp = nn.Sequential(nn.Linear(in_dims, out_dims), nn.GELU(), nn.Linear(out_dims, out_dims))
         # At first a token is its linear part alone, which may begin as the names of what the tokens show.
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
@@ -104,6 +102,7 @@ class TokenProjector(nn.Module):
         Raises:
             ValueError: if the extents are missing.
         """
+
         def held_back(value: Tensor) -> Tensor:
             return value if grad_share == 1 else value.detach().lerp(value, grad_share)
 

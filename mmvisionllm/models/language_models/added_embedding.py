@@ -23,9 +23,7 @@ def sine_table(num_bins: int, dims: int) -> Tensor:
     half = dims // 2
     position = torch.linspace(-1, 1, num_bins, dtype=torch.float64)[:, None]
     longest, shortest = 4.0, 8.0 / num_bins
-    wavelengths = longest * (shortest / longest) ** (
-        torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
-    )
+    wavelengths = longest * (shortest / longest) ** (torch.arange(half, dtype=torch.float64) / max(half - 1, 1))
     angles = 2 * math.pi * position / wavelengths
     table = torch.zeros(num_bins, dims, dtype=torch.float64)
     table[:, :half], table[:, half : 2 * half] = angles.sin(), angles.cos()

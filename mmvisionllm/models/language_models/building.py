@@ -44,8 +44,7 @@ def parse_dtype(name: str | torch.dtype) -> torch.dtype:
     dtype = getattr(torch, name, None) if isinstance(name, str) else name
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(
-            "torch_dtype must name a floating-point type such as 'float32', 'float16' or 'bfloat16', "
-            f'got {name!r}'
+            f"torch_dtype must name a floating-point type such as 'float32', 'float16' or 'bfloat16', got {name!r}"
         )
     return dtype
 
@@ -56,9 +55,7 @@ def refuse_unknown(what: str, given: Mapping[str, Any], known: set[str]) -> None
     if unknown:
         close = [c for key in unknown for c in difflib.get_close_matches(key, sorted(known), 1)]
         hint = f' (did you mean {", ".join(close)}?)' if close else ''
-        raise ValueError(
-            f'{what} takes no {", ".join(unknown)}{hint}; it takes {", ".join(sorted(known))}'
-        )
+        raise ValueError(f'{what} takes no {", ".join(unknown)}{hint}; it takes {", ".join(sorted(known))}')
 
 
 def lora_config(arguments: Mapping[str, Any]) -> LoraConfig:
@@ -125,9 +122,7 @@ def quantization(arguments: Mapping[str, Any], dtype: torch.dtype) -> Quantizati
     return config
 
 
-def check_quantizer(
-    config: QuantizationConfigMixin | Mapping[str, Any], dtype: torch.dtype
-) -> None:
+def check_quantizer(config: QuantizationConfigMixin | Mapping[str, Any], dtype: torch.dtype) -> None:
     """Raises ImportError if the library that a quantization config asks for is not installed or cannot work here."""
     method = config['quant_method'] if isinstance(config, Mapping) else config.quant_method
     with _library_is_named(getattr(method, 'value', method)):
@@ -202,9 +197,7 @@ def load_pretrained(
     elif getattr(config, 'quantization_config', None) is not None:
         check_quantizer(config.quantization_config, dtype)
     path = resolve_pretrained(name_or_path, 'language model')
-    lm, info = AutoModelForCausalLM.from_pretrained(
-        path, config=config, output_loading_info=True, **kwargs
-    )
+    lm, info = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **kwargs)
     if missing := sorted(info['missing_keys']):
         raise ValueError(
             f'the files of the language model at {name_or_path!r} lack {len(missing)} weights, among them '

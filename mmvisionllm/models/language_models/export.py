@@ -32,9 +32,7 @@ def export_lora(model: LanguageModel, out: str | Path) -> None:
 
     configs = getattr(model.lm, 'peft_config', None)
     if not configs:
-        raise ValueError(
-            'the language model has no LoRA: set language_model.lora, or use merge_lora'
-        )
+        raise ValueError('the language model has no LoRA: set language_model.lora, or use merge_lora')
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     state = get_peft_model_state_dict(model.lm, save_embedding_layers=False)
@@ -70,9 +68,7 @@ def unload_lora(lm: nn.Module) -> nn.Module:
             module.merge(safe_merge=True)
             plain = module.get_base_layer()
         elif isinstance(module, AuxiliaryTrainingWrapper):
-            plain = module.unload_and_optionally_merge_module(
-                merge=True, safe_merge=True, adapter_names=None
-            )
+            plain = module.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
         else:
             continue
         parent, _, child = name.rpartition('.')
@@ -99,9 +95,7 @@ def merge(model: LanguageModel, out: str | Path) -> None:
         ValueError: if the weights are quantized.
     """
     if getattr(model.lm, 'hf_quantizer', None) is not None:
-        raise ValueError(
-            'LoRA cannot be merged into quantized weights: set quantization_config=None'
-        )
+        raise ValueError('LoRA cannot be merged into quantized weights: set quantization_config=None')
     lm = unload_lora(model.lm)
     words, size = lm.get_input_embeddings(), len(model.tokenizer)
     base = model.tokenizer.base_size

@@ -102,8 +102,7 @@ def _copied(
     valid = torch.nn.functional.pad(layout.valid, (0, size), value=True)
     valid = valid.repeat_interleave(num, 0)
     keys = (
-        torch.cat([p.repeat_interleave(num, 0), o.reshape(-1, size, *o.shape[2:])], 1)[valid]
-        for p, o in zip(prefix, own)
+        torch.cat([p.repeat_interleave(num, 0), o.reshape(-1, size, *o.shape[2:])], 1)[valid] for p, o in zip(prefix, own)
     )
     lengths = valid.sum(1)
     out = flash_attn_varlen_func(

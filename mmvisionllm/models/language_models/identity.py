@@ -31,9 +31,7 @@ def fingerprint(lm: nn.Module, num_words: int) -> dict[str, list[int]] | None:
     if words.is_meta:
         return None
     norms = [p.detach().flatten() for _, p in lm.named_parameters() if p.dim() == 1]
-    parts = dict(
-        words=words[:num_words].flatten(), norms=torch.cat([n.cpu().float() for n in norms])
-    )
+    parts = dict(words=words[:num_words].flatten(), norms=torch.cat([n.cpu().float() for n in norms]))
     found = {}
     for name, values in parts.items():
         places = torch.linspace(0, len(values) - 1, min(_SAMPLES, len(values)), dtype=torch.float64)

@@ -95,9 +95,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         if pretrained is None and config is None:
             raise ValueError('a language model needs `pretrained` (path or hub id) or `config`')
         if tokenizer is None and pretrained is None:
-            raise ValueError(
-                'a language model built from `config` needs `tokenizer` (path or hub id)'
-            )
+            raise ValueError('a language model built from `config` needs `tokenizer` (path or hub id)')
         self.kernel = check_kernel(attn_implementation)
         self.prefix_cache = PrefixCache(prefix_cache_mb)
         self.frozen = bool(lora or quantization_config) if frozen is None else frozen
@@ -138,9 +136,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         # mmengine would call the model's own `init_weights`, which draws anew what is not from a file: LoRA's zeros.
         self.lm.is_init = True
         if gradient_checkpointing:
-            self.lm.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs=dict(use_reentrant=False)
-            )
+            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
         watch_attention(self.lm)
 
     def init_weights(self) -> None:
@@ -265,9 +261,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         length = max(map(len, rows))
         device = self.added.input.device
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=device)
-        valid = torch.arange(length, device=device) < torch.tensor(
-            [[len(row)] for row in rows], device=device
-        )
+        valid = torch.arange(length, device=device) < torch.tensor([[len(row)] for row in rows], device=device)
         hidden = body(self.lm)(
             inputs_embeds=self.embed(ids), attention_mask=valid.long(), use_cache=False
         ).last_hidden_state

@@ -159,9 +159,7 @@ class PrefixMemory:
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """What is kept with the keys and values of the positions behind it."""
         known = (t.expand(key.size(0), -1, -1, -1) for t in self.layers[layer])
-        return tuple(
-            torch.cat([k, new], 2) if new.size(2) else k for k, new in zip(known, (key, value))
-        )
+        return tuple(torch.cat([k, new], 2) if new.size(2) else k for k, new in zip(known, (key, value)))
 
     def head(self, length: int) -> PrefixMemory:
         """A copy of the first positions of the first sequence."""

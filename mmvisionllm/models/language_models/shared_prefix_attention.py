@@ -34,9 +34,7 @@ def _attend(
     to_prefix = q.flatten(2, 4) @ prefix[0].transpose(-1, -2)
     to_prefix = to_prefix.view(*q.shape[:-1], -1)
     if seen is not None:
-        to_prefix = to_prefix.masked_fill(
-            ~seen[:, None, None, None], torch.finfo(to_prefix.dtype).min
-        )
+        to_prefix = to_prefix.masked_fill(~seen[:, None, None, None], torch.finfo(to_prefix.dtype).min)
     to_own = q @ own[0].transpose(-1, -2)
     to_own = to_own.masked_fill(~causal, torch.finfo(to_own.dtype).min)
     length, dtype = to_prefix.size(-1), to_own.dtype
@@ -117,9 +115,7 @@ def check_kernel(name: str) -> str:
     """
     if name not in KERNELS:
         raise ValueError(f'attn_implementation must be one of {", ".join(KERNELS)}, got {name!r}')
-    needed = dict(
-        flex_attention='torch.nn.attention.flex_attention', flash_attention_2='flash_attn'
-    )
+    needed = dict(flex_attention='torch.nn.attention.flex_attention', flash_attention_2='flash_attn')
     if name in needed and importlib.util.find_spec(needed[name]) is None:
         mend = dict(flex_attention='torch 2.5 or newer', flash_attention_2='pip install flash-attn')
         raise ImportError(
@@ -171,9 +167,7 @@ def shared_prefix_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    extras = [
-        name for name in ('softcap', 's_aux', 'position_bias') if kwargs.get(name) is not None
-    ]
+    extras = [name for name in ('softcap', 's_aux', 'position_bias') if kwargs.get(name) is not None]
     if extras:
         raise NotImplementedError(
             f'{type(module).__name__} uses {", ".join(extras)} in its attention, which decoding in parallel does not '

@@ -58,14 +58,10 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         if pretrained is None and config is None:
             raise ValueError('a text encoder needs `pretrained` (path or hub id) or `config`')
         if tokenizer is None and pretrained is None:
-            raise ValueError(
-                'a text encoder built from `config` needs `tokenizer` (path or hub id)'
-            )
+            raise ValueError('a text encoder built from `config` needs `tokenizer` (path or hub id)')
         self.frozen = bool(lora) if frozen is None else frozen
         adapters = lora_config(lora) if lora else None
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            resolve_pretrained(tokenizer or pretrained, 'tokenizer')
-        )
+        self.tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(tokenizer or pretrained, 'tokenizer'))
         self.model = self._build(pretrained, dict(config or {}), parse_dtype(torch_dtype))
         limit = getattr(self.model.config, 'max_position_embeddings', max_length)
         self.max_length = min(max_length, limit)
@@ -82,9 +78,7 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         # Weights are complete: mmengine shall not call the model's own `init_weights`.
         self.model.is_init = True
 
-    def _build(
-        self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype
-    ) -> nn.Module:
+    def _build(self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
         kind = dtype_argument(dtype)
         if pretrained is not None:
             path = resolve_pretrained(pretrained, 'text encoder')

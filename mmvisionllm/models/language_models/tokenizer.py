@@ -94,9 +94,7 @@ class InstructionTokenizer:
         self.bos_id = self._first(self.hf.bos_token_id, self.hf.cls_token_id)
         self.eos_id = self._first(self.hf.eos_token_id, self.hf.sep_token_id)
         if self.eos_id is None:
-            raise ValueError(
-                f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one'
-            )
+            raise ValueError(f'tokenizer {name_or_path!r} has no end-of-sequence token; texts need one')
         # What starts an answer: some models, such as Qwen, know no other mark than the end of a text.
         self.start_id = self._first(self.bos_id, self.eos_id)
         self.image_id = self.token_id('<image>')
@@ -107,9 +105,7 @@ class InstructionTokenizer:
         tokens = ('<p-1>', '<p1>', '<c0>', '<c1>', '<cls>', '<image>')
         found = [i for i in self.encode(f'a{"b".join(tokens)}.') if i >= self.base_size]
         if found != [self.token_id(token) for token in tokens]:
-            raise ValueError(
-                f'{type(self.hf).__name__} splits the added tokens; use a tokenizer that keeps them whole'
-            )
+            raise ValueError(f'{type(self.hf).__name__} splits the added tokens; use a tokenizer that keeps them whole')
 
     @staticmethod
     def _first(*ids: int | None) -> int | None:

@@ -68,9 +68,7 @@ def sliding_window(lm: nn.Module) -> int | None:
     return getattr(config, 'sliding_window', None) if used else None
 
 
-def run_body(
-    lm: nn.Module, embeddings: Tensor, call: dict[str, Any], kwargs: dict[str, Any]
-) -> Tensor:
+def run_body(lm: nn.Module, embeddings: Tensor, call: dict[str, Any], kwargs: dict[str, Any]) -> Tensor:
     """Last hidden states of one pass.
 
     Args:
@@ -107,9 +105,7 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
     if window is not None and getattr(text_config(lm.config), 'layer_types', None):
         mask = dict(full_attention=layout.dense_mask(), sliding_attention=mask)
     if not HAS_INTERFACE:
-        mask = torch.zeros_like(mask, dtype=embeddings.dtype).masked_fill(
-            ~mask, torch.finfo(embeddings.dtype).min
-        )
+        mask = torch.zeros_like(mask, dtype=embeddings.dtype).masked_fill(~mask, torch.finfo(embeddings.dtype).min)
     set_implementation(lm, 'sdpa')
     try:
         return body(lm)(
@@ -163,9 +159,7 @@ class _Answer(TorchFunctionMode):
         super().__init__()
         self.module, self.call = module, call
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)

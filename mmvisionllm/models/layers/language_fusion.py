@@ -20,9 +20,7 @@ class LanguageFusion(BaseModule):
         layer_scale: Initial value of the scale.
     """
 
-    def __init__(
-        self, embed_dims: int, language_dims: int, num_heads: int = 8, layer_scale: float = 0.1
-    ) -> None:
+    def __init__(self, embed_dims: int, language_dims: int, num_heads: int = 8, layer_scale: float = 0.1) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(embed_dims)
         self.attention = nn.MultiheadAttention(

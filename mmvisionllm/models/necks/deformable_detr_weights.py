@@ -55,9 +55,7 @@ _MOVED = {
 }
 
 
-def convert_deformable_detr(
-    state_dict: Mapping[str, Tensor], num_queries: int
-) -> dict[str, Tensor]:
+def convert_deformable_detr(state_dict: Mapping[str, Tensor], num_queries: int) -> dict[str, Tensor]:
     """Rename and cut the weights of a Deformable DETR for a VisionLLM.
 
     Args:
@@ -84,9 +82,7 @@ def convert_deformable_detr(
         )
     available = state['query_embedding.weight'].size(0)
     if available < num_queries:
-        raise ValueError(
-            f'the Deformable DETR has {available} queries, the model wants num_queries={num_queries}'
-        )
+        raise ValueError(f'the Deformable DETR has {available} queries, the model wants num_queries={num_queries}')
     converted = {}
     for name, weight in state.items():
         prefix = next((p for p in _MOVED if name.startswith(p)), None)
@@ -161,9 +157,7 @@ class DeformableDETRWeights:
             for part in (module.backbone, module.neck):
                 update_init_info(part, init_info=loaded)
 
-    def _name_tokens(
-        self, decoder: nn.Module, state: Mapping[str, Tensor], classes: tuple[str, ...], layer: int
-    ) -> None:
+    def _name_tokens(self, decoder: nn.Module, state: Mapping[str, Tensor], classes: tuple[str, ...], layer: int) -> None:
         state = {name.removeprefix('module.'): weight for name, weight in state.items()}
         branch = f'bbox_head.cls_branches.{layer}'
         weight, bias = state[f'{branch}.weight'], state[f'{branch}.bias']
@@ -186,11 +180,7 @@ class DeformableDETRWeights:
                 f'the Deformable DETR was trained {"with" if refines else "without"} box refinement: set '
                 f'model.neck.with_box_refine={refines}'
             )
-        wanted = {
-            name: weight.shape
-            for name, weight in module.state_dict().items()
-            if not name.startswith(OWN_PARTS)
-        }
+        wanted = {name: weight.shape for name, weight in module.state_dict().items() if not name.startswith(OWN_PARTS)}
         # BatchNorm's counters decide nothing; old checkpoints have none.
         wanted = {name: s for name, s in wanted.items() if not name.endswith('batches_tracked')}
         given = {name: weight.shape for name, weight in converted.items()}
@@ -206,6 +196,4 @@ class DeformableDETRWeights:
         ]
         if problems:
             shown = '; '.join(problems[:8]) + ('; ...' if len(problems) > 8 else '')
-            raise ValueError(
-                f'its sizes are not those of the model ({len(problems)} differences): {shown}'
-            )
+            raise ValueError(f'its sizes are not those of the model ({len(problems)} differences): {shown}')

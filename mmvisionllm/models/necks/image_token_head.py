@@ -29,9 +29,7 @@ class ImageTokenHead(DeformableDETRHead):
         super().__init__(*args, num_classes=num_classes, **kwargs)
         self.with_extent = with_extent
         if not with_extent and self.loss_iou.loss_weight:
-            raise ValueError(
-                'with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)'
-            )
+            raise ValueError('with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)')
 
     @contextmanager
     def recorded(self) -> Iterator[list[Tensor]]:

@@ -112,9 +112,7 @@ class LanguageGuidedTokenizer(BaseModule):
         if outline_refiner is not None:
             if self.outline_head is None:
                 raise ValueError('outline_refiner moves the outlines of outline_head: configure that, too')
-            self.outline_refiner = OutlineRefiner(
-                self.embed_dims, self.outline_head.num_harmonics, **outline_refiner
-            )
+            self.outline_refiner = OutlineRefiner(self.embed_dims, self.outline_head.num_harmonics, **outline_refiner)
         self.text_encoder = None
         if text_encoder is not None:
             self.text_encoder = MODELS.build(text_encoder)
@@ -158,9 +156,7 @@ class LanguageGuidedTokenizer(BaseModule):
         features = self.channel_mapper(tuple(features))
         if self.text_encoder is not None:
             language, language_mask = self.text_encoder(texts)
-            features = tuple(
-                fuse(feature, language, language_mask) for fuse, feature in zip(self.fusions, features)
-            )
+            features = tuple(fuse(feature, language, language_mask) for fuse, feature in zip(self.fusions, features))
         encoder_inputs, decoder_inputs = self.pre_transformer(features, batch_data_samples)
         encoded = self.forward_encoder(**encoder_inputs)
         # mmdet's `pre_decoder` returns the head's inputs too; a single-stage decoder has none.

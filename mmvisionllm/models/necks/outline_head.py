@@ -33,16 +33,12 @@ class OutlineHead(nn.Module):
     # in a point: at full scale, a learning rate that is right for the rest makes outlines jump by a tenth of an object.
     scale = 0.25
 
-    def __init__(
-        self, embed_dims: int, num_layers: int, num_harmonics: int = 16, loss: ConfigType | None = None
-    ) -> None:
+    def __init__(self, embed_dims: int, num_layers: int, num_harmonics: int = 16, loss: ConfigType | None = None) -> None:
         super().__init__()
         self.num_harmonics = num_harmonics
         self.loss_outline = MODELS.build(loss or dict(type='L1Loss', loss_weight=2.0))
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(embed_dims, embed_dims), nn.ReLU(), nn.Linear(embed_dims, 2 + 4 * num_harmonics)
-            )
+            nn.Sequential(nn.Linear(embed_dims, embed_dims), nn.ReLU(), nn.Linear(embed_dims, 2 + 4 * num_harmonics))
             for _ in range(num_layers)
         )
         for branch in self.branches:
@@ -75,9 +71,7 @@ class OutlineHead(nn.Module):
         last = len(hidden_states) - 1
         for layer, (hidden, matches) in enumerate(zip(hidden_states, layer_matches)):
             tokens = torch.cat([hidden[i, matches[i][0]] for i in told])
-            targets = torch.cat(
-                [_in_box_units(batch_gt_instances[i][matches[i][1]]) for i in told]
-            )
+            targets = torch.cat([_in_box_units(batch_gt_instances[i][matches[i][1]]) for i in told])
             number = targets.size(1)
             waves = outline_waves(torch.arange(number, device=hidden.device) / number, self.num_harmonics)
             points = torch.einsum('nh,pah->pna', waves, self(tokens, layer))

@@ -89,9 +89,7 @@ class LanguagePretraining(BaseModel):
             image = torch.cat([objects, self._background(sample)], 1)
         else:
             present = present & (classes >= 0)
-        decoded = self.bbox_head.decode(
-            image, objects, locations, instructions, classes_only=not with_points
-        )
+        decoded = self.bbox_head.decode(image, objects, locations, instructions, classes_only=not with_points)
         criterion = self.bbox_head.criterion
         if with_points:
             losses = criterion(decoded, classes, corners.unflatten(-1, (2, 2)), present)

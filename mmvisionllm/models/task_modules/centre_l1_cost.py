@@ -37,8 +37,7 @@ class CentreL1Cost(BaseMatchCost):
         """
         height, width = img_meta['img_shape'][:2]
         found, wanted = (
-            instances.bboxes.float().unflatten(-1, (2, 2)).mean(1)
-            / instances.bboxes.new_tensor([width, height]).float()
+            instances.bboxes.float().unflatten(-1, (2, 2)).mean(1) / instances.bboxes.new_tensor([width, height]).float()
             for instances in (pred_instances, gt_instances)
         )
         return torch.cdist(found, wanted, p=1) * self.weight

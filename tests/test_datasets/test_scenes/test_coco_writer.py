@@ -68,8 +68,7 @@ def test_masks_are_those_of_the_scene(written):
             assert coco.cats[ann['category_id']]['name'] == obj.category
 
 
-@pytest.mark.parametrize(
-    'name', ['hole', 'two holes', 'diagonal', 'pixel', 'pieces', 'full', 'noise'])
+@pytest.mark.parametrize('name', ['hole', 'two holes', 'diagonal', 'pixel', 'pieces', 'full', 'noise'])
 def test_any_mask_survives_the_way_through_polygons(name):
     mask = np.zeros((24, 31), bool)
     if name == 'hole':

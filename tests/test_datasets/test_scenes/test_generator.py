@@ -16,8 +16,7 @@ SETTINGS = SceneSettings(train=6, val=3, seed=5)
 
 
 def _files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob('*')) if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
 @pytest.fixture(scope='module')
@@ -49,8 +48,19 @@ def test_layout_on_disk(made):
 
 
 def test_same_seed_same_bytes_in_another_process(made, tmp_path):
-    command = [sys.executable, str(TOOL), str(tmp_path / 'again'), '--train', '6', '--val', '3',
-               '--seed', '5', '--num-workers', '2']
+    command = [
+        sys.executable,
+        str(TOOL),
+        str(tmp_path / 'again'),
+        '--train',
+        '6',
+        '--val',
+        '3',
+        '--seed',
+        '5',
+        '--num-workers',
+        '2',
+    ]
     root = str(TOOL.parents[1])
     environment = os.environ | dict(PYTHONHASHSEED='77', PYTHONPATH=root)
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -75,8 +85,7 @@ def test_an_image_does_not_depend_on_how_many_there_are(made, tmp_path):
 
 def test_seeds_and_splits_differ(made, tmp_path):
     make_scenes(tmp_path, SceneSettings(train=6, val=3, seed=6))
-    images = [data for folder in (made, tmp_path) for name, data in _files(folder).items()
-              if name.endswith('.png')]
+    images = [data for folder in (made, tmp_path) for name, data in _files(folder).items() if name.endswith('.png')]
     assert len(set(images)) == 18
     assert image_rng(0, 'train', 3).random() != image_rng(0, 'val', 3).random()
 
@@ -113,8 +122,7 @@ def test_other_settings_are_refused_unless_overwrite(tmp_path):
     assert make_scenes(tmp_path, other, overwrite=True)
     after = _files(tmp_path)
     assert after['train/notes.txt'] == b'mine'
-    assert [name for name in after if name.endswith('.png')] == [
-        'train/000000000001.png', 'val/000000000001.png']
+    assert [name for name in after if name.endswith('.png')] == ['train/000000000001.png', 'val/000000000001.png']
     assert cv2.imread(str(tmp_path / 'val/000000000001.png')).shape == (64, 64, 3)
 
 
@@ -132,14 +140,17 @@ def test_one_split_may_be_empty(tmp_path):
     assert document['images'] == [] and len(document['categories']) == 10
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(train=-1), '--train must be'),
-    (dict(val=10**8), '--val must be'),
-    (dict(train=0, val=0), 'nothing to make'),
-    (dict(seed=-1), '--seed must not be negative'),
-    (dict(image_size=8), 'image size must be 32'),
-    (dict(max_objects=0), 'max objects must be 1'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(train=-1), '--train must be'),
+        (dict(val=10**8), '--val must be'),
+        (dict(train=0, val=0), 'nothing to make'),
+        (dict(seed=-1), '--seed must not be negative'),
+        (dict(image_size=8), 'image size must be 32'),
+        (dict(max_objects=0), 'max objects must be 1'),
+    ],
+)
 def test_bad_settings(change, message):
     with pytest.raises(ValueError, match=message):
         SceneSettings(**(dict(train=1, val=1, seed=0) | change))
@@ -148,8 +159,7 @@ def test_bad_settings(change, message):
 def test_tool_reports_errors_in_one_line(tool, tmp_path, capsys):
     common = ['--train', '1', '--val', '1', '--seed', '0']
     assert tool.main([str(tmp_path), *common, '--image-size', '4']) == 2
-    assert capsys.readouterr().err == (
-        'make_scenes: image size must be 32 to 4096 pixels, not 4\n')
+    assert capsys.readouterr().err == ('make_scenes: image size must be 32 to 4096 pixels, not 4\n')
     (tmp_path / 'file').write_text('')
     assert tool.main([str(tmp_path / 'file'), *common]) == 2
     assert 'is a file: give a folder' in capsys.readouterr().err
@@ -159,8 +169,7 @@ def test_tool_reports_errors_in_one_line(tool, tmp_path, capsys):
 
 
 def test_tool_makes_and_then_finds_complete(tool, tmp_path, capsys):
-    arguments = [str(tmp_path / 'out'), '--train', '1', '--val', '1', '--seed', '9',
-                 '--max-objects', '1']
+    arguments = [str(tmp_path / 'out'), '--train', '1', '--val', '1', '--seed', '9', '--max-objects', '1']
     assert tool.main(arguments) == 0
     assert tool.main(arguments) == 0
     assert 'is already complete with these settings' in capsys.readouterr().out

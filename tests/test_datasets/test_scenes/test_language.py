@@ -1,4 +1,5 @@
 """What is said about a scene is read back by an independent reader and held against the scene."""
+
 import re
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from mmvisionllm.datasets.scenes.scene import random_scene
 from mmvisionllm.datasets.scenes.wording import article, count_word, join, plural
 
 _CATEGORY = '|'.join(language.CATEGORIES)
-_NOUNS = re.compile(rf'^(?:(?P<size>small|large) )?(?:(?P<texture>striped|dotted|checked) )?'
-                    rf'(?:(?P<colour>{"|".join(COLOUR_NAMES)}) )?(?P<category>{_CATEGORY})$')
+_NOUNS = re.compile(
+    rf'^(?:(?P<size>small|large) )?(?:(?P<texture>striped|dotted|checked) )?'
+    rf'(?:(?P<colour>{"|".join(COLOUR_NAMES)}) )?(?P<category>{_CATEGORY})$'
+)
 _PLURALS = {plural(name): name for name in language.CATEGORIES}
 
 
@@ -27,11 +30,14 @@ def _find(scene, words):
     match = _NOUNS.match(words)
     assert match, words
     wanted = match.groupdict()
-    return [obj for obj in scene.objects
-            if obj.category == wanted['category']
-            and wanted['colour'] in (None, obj.colour)
-            and wanted['texture'] in (None, TEXTURE_WORDS[obj.texture])
-            and wanted['size'] in (None, obj.size_word)]
+    return [
+        obj
+        for obj in scene.objects
+        if obj.category == wanted['category']
+        and wanted['colour'] in (None, obj.colour)
+        and wanted['texture'] in (None, TEXTURE_WORDS[obj.texture])
+        and wanted['size'] in (None, obj.size_word)
+    ]
 
 
 def _centre(obj):
@@ -40,9 +46,14 @@ def _centre(obj):
 
 
 _BEYOND = {'left of': (-1, 0), 'right of': (1, 0), 'above': (0, -1), 'below': (0, 1)}
-_MOST = {'largest': lambda o: o.area, 'smallest': lambda o: -o.area,
-         'leftmost': lambda o: -_centre(o)[0], 'rightmost': lambda o: _centre(o)[0],
-         'topmost': lambda o: -_centre(o)[1], 'lowest': lambda o: _centre(o)[1]}
+_MOST = {
+    'largest': lambda o: o.area,
+    'smallest': lambda o: -o.area,
+    'leftmost': lambda o: -_centre(o)[0],
+    'rightmost': lambda o: _centre(o)[0],
+    'topmost': lambda o: -_centre(o)[1],
+    'lowest': lambda o: _centre(o)[1],
+}
 
 
 def _resolve(scene, text):
@@ -54,8 +65,11 @@ def _resolve(scene, text):
             target, anchor = text.split(f' {relation} the ')
             anchors = _find(scene, anchor)
             assert len(anchors) == 1, text
-            return [obj for obj in _find(scene, target) if obj is not anchors[0]
-                    and np.dot(_centre(obj) - _centre(anchors[0]), direction) > 0]
+            return [
+                obj
+                for obj in _find(scene, target)
+                if obj is not anchors[0] and np.dot(_centre(obj) - _centre(anchors[0]), direction) > 0
+            ]
     first, _, rest = text.partition(' ')
     if first in _MOST:
         candidates = _find(scene, rest)
@@ -98,8 +112,9 @@ def test_empty_expressions_mean_nothing():
 
 def _answer(scene, question):
     """Answer a question from the scene's boxes and attributes; None for a form not known here."""
+
     def the(category):
-        (obj, ) = _find(scene, category)
+        (obj,) = _find(scene, category)
         return obj
 
     if question == 'how many shapes are there?':
@@ -115,14 +130,12 @@ def _answer(scene, question):
     if match := re.fullmatch(r'what pattern does the (.+) have\?', question):
         return TEXTURE_WORDS[the(match[1]).texture] or 'plain'
     if match := re.fullmatch(r'which shape is (.+)\?', question):
-        (obj, ) = (obj for obj in scene.objects if obj.colour == match[1])
+        (obj,) = (obj for obj in scene.objects if obj.colour == match[1])
         return obj.category
-    if match := re.fullmatch(r'is the (.+) in the (left|top) or the (right|bottom) half\?',
-                             question):
+    if match := re.fullmatch(r'is the (.+) in the (left|top) or the (right|bottom) half\?', question):
         axis = int(match[2] == 'top')
         return match[2] if _centre(the(match[1]))[axis] < scene.image_size / 2 else match[3]
-    if match := re.fullmatch(r'is the (.+?) (?:to the )?(left of|right of|above|below) the (.+)\?',
-                             question):
+    if match := re.fullmatch(r'is the (.+?) (?:to the )?(left of|right of|above|below) the (.+)\?', question):
         step = _centre(the(match[1])) - _centre(the(match[3]))
         return 'yes' if np.dot(step, _BEYOND[match[2]]) > 0 else 'no'
     return None
@@ -140,8 +153,12 @@ def test_every_answer_is_true():
 
 
 def test_yes_and_no_are_about_as_frequent():
-    answers = [qa.answer for scene, rng in _scenes(300)
-               for qa in language.question_answers(scene, rng) if qa.answer_type == 'yes/no']
+    answers = [
+        qa.answer
+        for scene, rng in _scenes(300)
+        for qa in language.question_answers(scene, rng)
+        if qa.answer_type == 'yes/no'
+    ]
     assert 0.4 < answers.count('yes') / len(answers) < 0.6
 
 
@@ -169,8 +186,7 @@ def test_captions_mention_only_what_is_there():
                 parts = re.split(rf' (?:to the )?{relation} ', text)
                 if len(parts) == 2:
                     first, second = (_find(scene, part.split(' ', 1)[1]) for part in parts)
-                    assert any(np.dot(_centre(a) - _centre(b), direction) > 0
-                               for a in first for b in second), text
+                    assert any(np.dot(_centre(a) - _centre(b), direction) > 0 for a in first for b in second), text
     assert mentioned > 500
 
 
@@ -193,15 +209,26 @@ def test_a_scene_without_objects_is_described_too():
 
 def test_same_seed_same_words():
     scene = random_scene(np.random.default_rng(0))
-    for speak in (language.caption, language.captions, language.questions,
-                  language.referring_expressions, language.empty_expression):
+    for speak in (
+        language.caption,
+        language.captions,
+        language.questions,
+        language.referring_expressions,
+        language.empty_expression,
+    ):
         assert speak(scene, np.random.default_rng(7)) == speak(scene, np.random.default_rng(7))
 
 
-@pytest.mark.parametrize('words, expected', [
-    ('orange star', 'an orange star'), ('hourglass', 'an hourglass'), ('heart', 'a heart'),
-    ('arrow', 'an arrow'), ('red hourglass', 'a red hourglass'),
-])
+@pytest.mark.parametrize(
+    'words, expected',
+    [
+        ('orange star', 'an orange star'),
+        ('hourglass', 'an hourglass'),
+        ('heart', 'a heart'),
+        ('arrow', 'an arrow'),
+        ('red hourglass', 'a red hourglass'),
+    ],
+)
 def test_articles(words, expected):
     assert article(words) == expected
 

@@ -16,7 +16,7 @@ def _widened(mask):
     """The mask and the pixels next to it, where soft edges fall."""
     padded = np.pad(mask, 1)
     height, width = mask.shape
-    return np.any([padded[y:y + height, x:x + width] for y in range(3) for x in range(3)], axis=0)
+    return np.any([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
 
 
 def test_image_depends_on_the_scene_alone():
@@ -57,8 +57,7 @@ def test_only_the_masks_and_their_soft_edges_differ_from_the_background():
 def test_outline_surrounds_the_object_without_moving_its_mask():
     scene = _scene(5, max_objects=1)
     obj = replace(scene.objects[0], outlined=False, texture='plain')
-    bare, outlined = (render(replace(scene, objects=(replace(obj, outlined=o), )))
-                      for o in (False, True))
+    bare, outlined = (render(replace(scene, objects=(replace(obj, outlined=o),))) for o in (False, True))
     changed = (bare != outlined).any(2)
     assert not (changed & ~_widened(scene.mask(0))).any()
     cy, cx = (int(c) for c in np.argwhere(scene.mask(0)).mean(0))

@@ -50,7 +50,7 @@ def test_boxes_areas_and_masks_are_of_the_visible_part(scenes):
             assert obj.area == len(xs)
             alone = coverage(obj, scene.image_size) >= 128
             assert not (scene.mask(index) & ~alone).any()
-            later = [coverage(o, scene.image_size) >= 128 for o in scene.objects[index + 1:]]
+            later = [coverage(o, scene.image_size) >= 128 for o in scene.objects[index + 1 :]]
             assert (scene.mask(index) == alone & ~np.any([alone & False, *later], axis=0)).all()
             hidden += obj.area < alone.sum()
     assert hidden > 50  # overlap does occur
@@ -59,8 +59,7 @@ def test_boxes_areas_and_masks_are_of_the_visible_part(scenes):
 def test_enough_of_every_object_is_visible(scenes):
     for scene in scenes:
         for index, obj in enumerate(scene.objects):
-            x, y = outline(obj.category, obj.centre, obj.size * scene.image_size, obj.aspect,
-                           obj.rotation).T
+            x, y = outline(obj.category, obj.centre, obj.size * scene.image_size, obj.aspect, obj.rotation).T
             whole = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
             share = MIN_VISIBLE_SMALL if obj.size_word == 'small' else MIN_VISIBLE
             seen = scene.mask(index).sum()
@@ -75,7 +74,7 @@ def test_objects_that_overlap_have_different_colours(scenes):
             for j in range(i):
                 # Only a place where nothing lies between them counts.
                 if (masks[i] & masks[j]).any() and scene.objects[j].colour == first.colour:
-                    between = np.any([masks[i] & False, *masks[j + 1:i]], axis=0)
+                    between = np.any([masks[i] & False, *masks[j + 1 : i]], axis=0)
                     assert not (masks[i] & masks[j] & ~between).any()
 
 
@@ -92,12 +91,15 @@ def test_a_crowd_leaves_out_what_finds_no_place():
     assert 8 < len(scene.objects) < 64
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(image_size=16), 'image size must be 32'),
-    (dict(max_objects=0), 'max objects must be 1'),
-    (dict(max_objects=65), 'max objects must be 1'),
-    (dict(max_objects=2, min_objects=3), 'min objects must be 1 to 2'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(image_size=16), 'image size must be 32'),
+        (dict(max_objects=0), 'max objects must be 1'),
+        (dict(max_objects=65), 'max objects must be 1'),
+        (dict(max_objects=2, min_objects=3), 'min objects must be 1 to 2'),
+    ],
+)
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         random_scene(np.random.default_rng(0), **arguments)

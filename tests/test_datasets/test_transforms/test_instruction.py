@@ -109,9 +109,7 @@ def test_more_categories_than_one_instruction_takes_are_drawn_from():
 
 def test_text_of_ones_own():
     (only,) = set(draw(build(text='Seek <class> in <image>', num_bins=257), 2))
-    assert only.text.endswith(
-        'Seek {"circle":<c0>,"square":<c1>,"triangle":<c2>,"star":<c3>} in <image>'
-    )
+    assert only.text.endswith('Seek {"circle":<c0>,"square":<c1>,"triangle":<c2>,"star":<c3>} in <image>')
 
 
 @pytest.mark.parametrize(

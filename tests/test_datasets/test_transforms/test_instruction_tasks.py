@@ -151,9 +151,7 @@ class TestPoints:
 
     def test_a_text_that_names_another_number(self):
         text = 'Outline <class> in <image> by (c, x1, y1, ..., x14, y14)'
-        assert attach(build('segmentation', text=text)).instruction.output_format == OutputFormat(
-            14
-        )
+        assert attach(build('segmentation', text=text)).instruction.output_format == OutputFormat(14)
         with pytest.raises(InstructionError, match='num_points=8, but the text asks for'):
             build('segmentation', text=text, num_points=(8, 14))
 
@@ -265,11 +263,7 @@ def test_texts_have_no_points(task):
 def test_templates_of_a_file(tmp_path):
     file = tmp_path / 'own.yaml'
     texts = ['Any <expression>? <image> <format> <range>', '<expression> <image> <format> <range>']
-    file.write_text(
-        yaml.safe_dump(
-            dict(train=texts, heldout=['Where: <expression>, <image>, <format>, <range>'])
-        )
-    )
+    file.write_text(yaml.safe_dump(dict(train=texts, heldout=['Where: <expression>, <image>, <format>, <range>'])))
     drawn = build('grounding', templates=str(file), random_template=True)
     np.random.seed(0)
     starts = {attach(drawn, text='it').instruction.text.split('{')[0] for _ in range(50)}
@@ -290,6 +284,4 @@ def test_templates_of_a_file(tmp_path):
 
 
 def test_repr_names_task_and_points():
-    assert "task='segmentation', num_points=(8, 24)" in repr(
-        build('segmentation', num_points=(8, 24))
-    )
+    assert "task='segmentation', num_points=(8, 24)" in repr(build('segmentation', num_points=(8, 24)))

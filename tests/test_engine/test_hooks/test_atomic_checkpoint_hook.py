@@ -36,7 +36,7 @@ def test_the_old_checkpoint_goes_when_the_new_one_is_there(toy, tmp_path, remova
 
 def test_the_old_best_goes_when_the_new_one_is_there(toy, tmp_path, removals):
     toy(iters=2, val_interval=1, checkpoint=dict(save_best='toy/acc', rule='greater'))
-    (name, there), = removals
+    ((name, there),) = removals
     assert name == 'best_toy_acc_iter_1.pth'
     assert there >= {'best_toy_acc_iter_1.pth', 'best_toy_acc_iter_2.pth'}
     assert names(tmp_path / 'run') == {'iter_1.pth', 'iter_2.pth', 'best_toy_acc_iter_2.pth'}
@@ -58,14 +58,18 @@ def test_out_dir(toy, tmp_path):
     assert len(toy(resume=True, **settings).model.losses) == 1
 
 
-@pytest.mark.parametrize('damage, left', [
-    (None, 1),
-    (lambda run: (run / 'last_checkpoint').write_text(''), 1),
-    (lambda run: (run / 'last_checkpoint').unlink(), 1),
-    (lambda run: os.truncate(run / 'iter_3.pth', 5000), 2),
-    (lambda run: (run / 'iter_3.pth').unlink(), 2),
-    (lambda run: [os.truncate(path, 100) for path in run.glob('*.pth')], 4),
-], ids=['nothing', 'empty pointer', 'no pointer', 'truncated', 'missing', 'all truncated'])
+@pytest.mark.parametrize(
+    'damage, left',
+    [
+        (None, 1),
+        (lambda run: (run / 'last_checkpoint').write_text(''), 1),
+        (lambda run: (run / 'last_checkpoint').unlink(), 1),
+        (lambda run: os.truncate(run / 'iter_3.pth', 5000), 2),
+        (lambda run: (run / 'iter_3.pth').unlink(), 2),
+        (lambda run: [os.truncate(path, 100) for path in run.glob('*.pth')], 4),
+    ],
+    ids=['nothing', 'empty pointer', 'no pointer', 'truncated', 'missing', 'all truncated'],
+)
 def test_resume_takes_the_newest_whole_checkpoint(toy, tmp_path, damage, left):
     toy(iters=4, kill=3)
     if damage:
@@ -88,10 +92,16 @@ def test_a_truncated_checkpoint_that_was_asked_for_is_refused(toy, tmp_path):
         toy(iters=2, resume=True, load_from=str(path))
 
 
-@pytest.mark.parametrize('settings', [
-    dict(iters=4), dict(iters=5), dict(epochs=2),
-    dict(epochs=1, checkpoint=dict(by_epoch=False, interval=4)),
-], ids=['iterations', 'last iteration', 'last epoch', 'end of an epoch'])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(iters=4),
+        dict(iters=5),
+        dict(epochs=2),
+        dict(epochs=1, checkpoint=dict(by_epoch=False, interval=4)),
+    ],
+    ids=['iterations', 'last iteration', 'last epoch', 'end of an epoch'],
+)
 def test_a_killed_validation_is_made_up_for(toy, settings):
     settings = dict(settings, val_interval=settings.get('iters', settings.get('epochs')))
     toy(kill_validation=True, **settings)
@@ -100,11 +110,15 @@ def test_a_killed_validation_is_made_up_for(toy, settings):
     assert resumed.message_hub.get_scalar('val/toy/acc').current() > 0
 
 
-@pytest.mark.parametrize('settings, done', [
-    (dict(iters=5, kill=3), 1),
-    (dict(epochs=4, kill=6), 0),
-    (dict(epochs=4, kill=10, checkpoint=dict(by_epoch=False)), 1),  # in the epoch after a validation
-], ids=['iterations', 'epochs', 'within an epoch'])
+@pytest.mark.parametrize(
+    'settings, done',
+    [
+        (dict(iters=5, kill=3), 1),
+        (dict(epochs=4, kill=6), 0),
+        (dict(epochs=4, kill=10, checkpoint=dict(by_epoch=False)), 1),  # in the epoch after a validation
+    ],
+    ids=['iterations', 'epochs', 'within an epoch'],
+)
 def test_no_validation_that_is_not_due(toy, settings, done):
     toy(val_interval=2, **settings)
     resumed = toy(val_interval=2, resume=True, **settings)

@@ -15,14 +15,18 @@ def check(toy, begins, kill, resumed=None, **settings):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-@pytest.mark.parametrize('settings', [
-    dict(iters=9, kill=8, begins=6, checkpoint=dict(interval=3)),
-    dict(epochs=3, kill=6, begins=4),
-    # Ten samples in batches of three: the checkpoint is in the middle, at the start and at the end of an epoch.
-    dict(epochs=3, kill=7, begins=6, checkpoint=dict(by_epoch=False, interval=2)),
-    dict(epochs=3, kill=7, begins=5, checkpoint=dict(by_epoch=False, interval=5)),
-    dict(epochs=3, kill=5, begins=4, checkpoint=dict(by_epoch=False, interval=4)),
-], ids=lambda settings: '-'.join(key + str(value) for key, value in settings.items() if key != 'checkpoint'))
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(iters=9, kill=8, begins=6, checkpoint=dict(interval=3)),
+        dict(epochs=3, kill=6, begins=4),
+        # Ten samples in batches of three: the checkpoint is in the middle, at the start and at the end of an epoch.
+        dict(epochs=3, kill=7, begins=6, checkpoint=dict(by_epoch=False, interval=2)),
+        dict(epochs=3, kill=7, begins=5, checkpoint=dict(by_epoch=False, interval=5)),
+        dict(epochs=3, kill=5, begins=4, checkpoint=dict(by_epoch=False, interval=4)),
+    ],
+    ids=lambda settings: '-'.join(key + str(value) for key, value in settings.items() if key != 'checkpoint'),
+)
 def test_exact(toy, settings, workers):
     check(toy, workers=workers, **settings)
 
@@ -69,7 +73,7 @@ def test_other_batches_are_told(toy, noise, capfd):
 
 
 def test_samplers_that_ignore_a_seeded_dataset_are_refused(toy):
-    with pytest.raises(ValueError, match="DefaultSampler leaves a SeededDataset without seeds: set sampler=dict"):
+    with pytest.raises(ValueError, match='DefaultSampler leaves a SeededDataset without seeds: set sampler=dict'):
         toy(epochs=1, sampler='DefaultSampler')
     with pytest.raises(ValueError, match='InfiniteSampler leaves a SeededDataset without seeds'):
         toy(iters=1, sampler='InfiniteSampler')
@@ -79,13 +83,19 @@ def test_other_datasets_are_left_alone(toy, noise):
     assert len(toy(iters=2, sampler='InfiniteSampler', dataset=noise).model.losses) == 2
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(iters=8, checkpoint=dict(interval=3)), 'accumulative_counts=2 iterations, but interval=3 is 3 iterations'),
-    (dict(iters=8, checkpoint=dict(interval=2, save_begin=1)), 'save_begin=1 is 1 iterations'),
-    (dict(iters=8, val_interval=3, checkpoint=dict(interval=2, save_best='toy/acc', rule='greater')),
-     'val_interval=3 is 3 iterations'),
-    (dict(epochs=2, batch_size=4), 'interval=1 is 3 iterations'),
-], ids=['interval', 'save_begin', 'save_best', 'epochs'])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(iters=8, checkpoint=dict(interval=3)), 'accumulative_counts=2 iterations, but interval=3 is 3 iterations'),
+        (dict(iters=8, checkpoint=dict(interval=2, save_begin=1)), 'save_begin=1 is 1 iterations'),
+        (
+            dict(iters=8, val_interval=3, checkpoint=dict(interval=2, save_best='toy/acc', rule='greater')),
+            'val_interval=3 is 3 iterations',
+        ),
+        (dict(epochs=2, batch_size=4), 'interval=1 is 3 iterations'),
+    ],
+    ids=['interval', 'save_begin', 'save_best', 'epochs'],
+)
 def test_checkpoints_that_would_lose_gradients_are_refused(toy, settings, message):
     with pytest.raises(ValueError, match=message):
         toy(accumulate=2, **settings)
@@ -101,8 +111,9 @@ def test_checkpoints_that_would_never_be_saved_are_refused(toy):
         toy(iters=2, checkpoint=dict(by_epoch=True))
 
 
-@pytest.mark.parametrize('settings', [
-    dict(batch_sampler='AspectRatioBatchSampler'), dict(sampler='DefaultSampler', dataset='noise')])
+@pytest.mark.parametrize(
+    'settings', [dict(batch_sampler='AspectRatioBatchSampler'), dict(sampler='DefaultSampler', dataset='noise')]
+)
 def test_checkpoints_that_could_not_be_resumed_are_refused(toy, noise, settings):
     if 'dataset' in settings:
         settings = dict(settings, dataset=noise)

@@ -45,8 +45,9 @@ def test_every_sample_has_its_picture(hook, photo, tmp_path):
     ]
     for index, batch in enumerate(batches):
         hook.after_test_iter(runner, index, {}, batch)
-    pictures = {str(p.relative_to(tmp_path / 'now' / 'pictures')): mmcv.imread(str(p))
-                for p in (tmp_path / 'now').rglob('*.png')}
+    pictures = {
+        str(p.relative_to(tmp_path / 'now' / 'pictures')): mmcv.imread(str(p)) for p in (tmp_path / 'now').rglob('*.png')
+    }
     assert sorted(pictures) == ['detection/photo.png', 'vqa/photo.png', 'vqa/photo_2.png']
     assert len({picture.tobytes() for picture in pictures.values()}) == 3
     assert pictures['detection/photo.png'].shape[0] == 40 < pictures['vqa/photo.png'].shape[0]

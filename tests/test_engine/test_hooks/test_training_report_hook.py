@@ -75,7 +75,5 @@ def test_parts(detector):
     assert counts['LoRA'].trainable == counts['LoRA'].total > 0
     total = sum(p.numel() for p in detector.parameters() if p.requires_grad)
     assert sum(c.trainable for c in counts.values()) == total
-    wrapped = torch.nn.ModuleDict(
-        dict(module=detector)
-    )  # as DistributedDataParallel names its parts
+    wrapped = torch.nn.ModuleDict(dict(module=detector))  # as DistributedDataParallel names its parts
     assert count_parameters(wrapped) == counts

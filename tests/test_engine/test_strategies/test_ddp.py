@@ -5,9 +5,7 @@ import pytest
 from many_processes import assert_close, equal_config, flexible, mixed_config, train_together
 
 
-@pytest.mark.parametrize(
-    'runner', ['FlexibleRunner', pytest.param('Runner', marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize('runner', ['FlexibleRunner', pytest.param('Runner', marks=pytest.mark.slow)])
 def test_detection(scenes, tmp_path, alone, runner):
     cfg = equal_config(scenes, tmp_path, 2)
     if runner == 'FlexibleRunner':

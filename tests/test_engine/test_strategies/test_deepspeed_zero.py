@@ -33,9 +33,7 @@ def test_optimiser_wrappers_that_do_not_fit(deepspeed, tmp_path):
     with pytest.raises(ValueError, match='leave --amp out'):
         strategy.build_optim_wrapper(dict(type='AmpOptimWrapper', optimizer=optimizer))
     with pytest.raises(ValueError, match='2-norm alone'):
-        strategy.build_optim_wrapper(
-            dict(optimizer=optimizer, clip_grad=dict(type='value', clip_value=1))
-        )
+        strategy.build_optim_wrapper(dict(optimizer=optimizer, clip_grad=dict(type='value', clip_value=1)))
 
 
 @pytest.mark.slow

@@ -19,9 +19,7 @@ LORA = {
 
 
 def test_units_are_what_parts_name(small):
-    model = small.build(
-        small.detector(bbox_head__language_model__lora=dict(r=2, target_modules='all-linear'))
-    )
+    model = small.build(small.detector(bbox_head__language_model__lora=dict(r=2, target_modules='all-linear')))
     kinds = [type(unit).__name__ for unit in sharding_units(model)]
     assert kinds.count('LlamaDecoderLayer') == 2
     assert 'BertLayer' in kinds
@@ -83,9 +81,7 @@ def test_validation(scenes, tmp_path):
     """Formats and texts are read and written by one process while the other has none to read or write."""
     metrics = {}
     for name, processes in (('one', 0), ('two', 2)):
-        cfg = mixed_config(
-            scenes, tmp_path / name, 4 if name == 'one' else 2, iters=3, validate=True
-        )
+        cfg = mixed_config(scenes, tmp_path / name, 4 if name == 'one' else 2, iters=3, validate=True)
         train_together(flexible(cfg, **SHARDED) if processes else cfg, processes)
         metrics[name] = json.loads((tmp_path / name / 'metrics.json').read_text())
     assert len(metrics['one']) > 20
@@ -109,9 +105,6 @@ def test_frozen_bfloat16_with_adapters_in_float32(scenes, tmp_path):
     cfg = flexible(equal_config(scenes, tmp_path / 'two', 2, **LORA), **SHARDED)
     assert_close(train_together(cfg, 2), alone, rel=0.02)
     first, second = (
-        torch.load(tmp_path / name / 'iter_4.pth', weights_only=False)['state_dict']
-        for name in ('one', 'two')
+        torch.load(tmp_path / name / 'iter_4.pth', weights_only=False)['state_dict'] for name in ('one', 'two')
     )
-    assert {k: (v.shape, v.dtype) for k, v in first.items()} == {
-        k: (v.shape, v.dtype) for k, v in second.items()
-    }
+    assert {k: (v.shape, v.dtype) for k, v in first.items()} == {k: (v.shape, v.dtype) for k, v in second.items()}

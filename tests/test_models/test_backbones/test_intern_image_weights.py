@@ -45,12 +45,8 @@ def load(tmp_path):
         lambda w: dict(model={**w, **HEAD}, epoch=3),
         lambda w: dict(state_dict=prefixed('module.', {**w, **HEAD})),
         lambda w: dict(module=prefixed('module.', w)),
-        lambda w: dict(
-            state_dict={**prefixed('backbone.', w), 'neck.x': w['patch_embed.conv1.bias']}, meta={}
-        ),
-        lambda w: dict(
-            state_dict={**prefixed('module.backbone.', w), 'module.decode_head.x': torch.zeros(1)}
-        ),
+        lambda w: dict(state_dict={**prefixed('backbone.', w), 'neck.x': w['patch_embed.conv1.bias']}, meta={}),
+        lambda w: dict(state_dict={**prefixed('module.backbone.', w), 'module.decode_head.x': torch.zeros(1)}),
     ],
     ids=['bare', 'classifier', 'parallel', 'deepspeed', 'detector', 'parallel segmenter'],
 )

@@ -134,9 +134,7 @@ def test_range_of_the_default_follows_the_models_bins(small):
 def test_missing_instruction(detector, batch):
     del batch['data_samples'][1].instruction
     for mode in ('loss', 'predict', 'tensor'):
-        with pytest.raises(
-            InstructionError, match='add AttachInstruction .* data_sample.instruction'
-        ):
+        with pytest.raises(InstructionError, match='add AttachInstruction .* data_sample.instruction'):
             run(detector, batch, mode)
 
 
@@ -156,9 +154,7 @@ def test_instruction_of_a_sample_that_cannot_be_followed(detector, batch, text, 
 def test_integer_images(detector, batch):
     data = detector.data_preprocessor(batch)
     pixels = data['inputs'].mul(64).add(127).byte()
-    with pytest.raises(
-        TypeError, match='must be floating-point .* torch.uint8: .*data_preprocessor'
-    ):
+    with pytest.raises(TypeError, match='must be floating-point .* torch.uint8: .*data_preprocessor'):
         detector(pixels, data['data_samples'], mode='predict')
 
 
@@ -280,6 +276,4 @@ def test_bfloat16_with_accumulated_gradients(small, scenes, tmp_path, monkeypatc
     plain = train(small, scenes, tmp_path / 'plain', dict(type='OptimWrapper'), iters=1)
     assert plain.dtypes == {torch.float32}
     for key in LOSSES:
-        torch.testing.assert_close(
-            watch.losses[0][key].float(), plain.losses[0][key], rtol=0.05, atol=0.05
-        )
+        torch.testing.assert_close(watch.losses[0][key].float(), plain.losses[0][key], rtol=0.05, atol=0.05)

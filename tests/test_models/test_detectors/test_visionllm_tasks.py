@@ -80,9 +80,7 @@ def run(detector, batch, mode):
 def test_each_kind_of_sample_has_its_losses(small, load, kinds, expected):
     detector = small.build(small.detector()).train()
     losses = run(detector, load(*kinds), 'loss')
-    own = {
-        key for key in losses if not key.startswith('tok_d0.')
-    }  # deep supervision of the tokenizer
+    own = {key for key in losses if not key.startswith('tok_d0.')}  # deep supervision of the tokenizer
     assert own == expected
     assert all(torch.isfinite(value) for value in losses.values())
     sum(losses.values()).backward()
@@ -181,9 +179,7 @@ def test_each_kind_of_sample_has_its_answers(detector, load, kinds):
             continue
         found = sample.pred_instances
         assert len(found) == 100 and 'pred_text' not in sample
-        assert (
-            found.bboxes.min() >= 0 and 48 < found.bboxes.max() <= 64
-        )  # pixels of the image on disk
+        assert found.bboxes.min() >= 0 and 48 < found.bboxes.max() <= 64  # pixels of the image on disk
         assert set(found.label_names) <= set(CATEGORIES)
         assert ('masks' in found) == (kind == 'segmentation')
         if kind == 'segmentation':

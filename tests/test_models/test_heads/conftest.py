@@ -15,9 +15,7 @@ ASK = 'Find <class> as <format> in <image>'
 def instruct(num_points=2, categories=NAMES, text=ASK, **kwargs):
     """An instruction that asks for boxes or polygons, with labels 10 times the categories' numbers."""
     labels = [10 * NAMES.index(c) for c in categories]
-    return Instruction.from_text(
-        text, categories, labels, num_points=num_points, num_bins=33, **kwargs
-    )
+    return Instruction.from_text(text, categories, labels, num_points=num_points, num_bins=33, **kwargs)
 
 
 def question(text='<image> What is it?', **kwargs):

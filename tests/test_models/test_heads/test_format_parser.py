@@ -127,9 +127,7 @@ def allowed_loss(decoder, instruction):
 @pytest.mark.parametrize('numbers', [(2,), (0,), (24, 2, 0, 8)])
 @torch.no_grad()
 def test_loss_is_that_of_each_format_token_by_token(decoder, make, numbers):
-    instructions = [
-        make.instruct(n, text=SETS[i % 2]) if n else make.question() for i, n in enumerate(numbers)
-    ]
+    instructions = [make.instruct(n, text=SETS[i % 2]) if n else make.question() for i, n in enumerate(numbers)]
     expected = torch.stack([allowed_loss(decoder, i) for i in instructions]).mean()
     losses = decoder.format_loss(instructions)
     assert set(losses) == {'loss_dec_format'}
@@ -170,9 +168,7 @@ def test_formats_are_read_after_a_short_training(small, make):
     assert decoder.eval().parse_formats(instructions) == instructions
     # It is read, not taken over: the instructions need not know.
     blank = [replace(i, output_format=OutputFormat(4)) for i in instructions[:6]]
-    assert [i.output_format for i in decoder.parse_formats(blank)] == [
-        i.output_format for i in instructions[:6]
-    ]
+    assert [i.output_format for i in decoder.parse_formats(blank)] == [i.output_format for i in instructions[:6]]
 
 
 # ---------------------------------------------------------------------------------------- the cache

@@ -17,7 +17,7 @@ def practice(number=60, seed=0, **changes):
 
 def plain(text):
     """Words that are neither filled in nor beside what is."""
-    return {word for word in text.split() if re.fullmatch(r"[A-Za-z]+[,.?:;]?", word)}
+    return {word for word in text.split() if re.fullmatch(r'[A-Za-z]+[,.?:;]?', word)}
 
 
 def test_the_format_that_is_meant_is_the_one_that_is_written():

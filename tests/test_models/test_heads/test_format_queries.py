@@ -79,9 +79,7 @@ def test_places_draw_nothing_from_the_global_generator(small):
 def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
     queries, _ = ask(8, 24)
     own = (queries - rows(decoder, 24))[:, 1:].unflatten(1, (24, 2))
-    torch.testing.assert_close(
-        own[:, :, 0], own[:, :, 1], **CLOSE
-    )  # x and y of a point are one place
+    torch.testing.assert_close(own[:, :, 0], own[:, :, 1], **CLOSE)  # x and y of a point are one place
     of_8, of_24 = own[0, :8, 0], own[1, :, 0]
     # Point i of 8 is point 3i of 24, and no other.
     torch.testing.assert_close(of_24[::3], of_8, rtol=0, atol=1e-4)
@@ -187,9 +185,7 @@ def test_answers_beside_an_image_with_other_points_are_those_alone(decoder, make
             classes = together.class_logits[i : i + 1]
             torch.testing.assert_close(classes, alone.class_logits, **CLOSE)
     # There is something to compare: answers differ from token to token and from point to point.
-    assert (
-        together.point_logits.std(1).mean() > 0.001 and together.point_logits.std(2).mean() > 0.001
-    )
+    assert together.point_logits.std(1).mean() > 0.001 and together.point_logits.std(2).mean() > 0.001
 
 
 @pytest.mark.parametrize('number', [2, 8])

@@ -117,9 +117,7 @@ def test_points_by_argmax_and_by_expectation(small, decoder):
     # All other bins have some probability, which pulls the expectation to the middle.
     weight = torch.tensor(3.0).exp()
     expected = (weight * bins + 16 * 33 - bins) / (weight + 32)
-    torch.testing.assert_close(
-        decoder.points(decoded), (expected - 16) / 16 + decoded.locations[:, :, None]
-    )
+    torch.testing.assert_close(decoder.points(decoded), (expected - 16) / 16 + decoded.locations[:, :, None])
 
 
 def test_mixed_precision_does_not_round_coordinates(small):
@@ -146,9 +144,7 @@ def test_answers_for_some_tokens_are_the_same_as_for_all(decoder):
     indices = torch.tensor([[5, 0, 0], [2, 3, 1]])
     decoded, some = decoder(tokens, instructions), decoder(tokens, instructions, indices)
     for row in range(2):
-        torch.testing.assert_close(
-            some.point_logits[row], decoded.point_logits[row, indices[row]], rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(some.point_logits[row], decoded.point_logits[row, indices[row]], rtol=1e-4, atol=1e-4)
         assert torch.equal(some.locations[row], tokens.locations[row, indices[row]])
 
 
@@ -156,9 +152,7 @@ def test_batch_does_not_change_an_images_answers(decoder):
     tokens = make_tokens()
     instructions = [
         instruct(),
-        instruct(
-            NAMES[:2], text='In <image> there may be <class>, please find all of them: <format>'
-        ),
+        instruct(NAMES[:2], text='In <image> there may be <class>, please find all of them: <format>'),
     ]
     together = decoder.predict(tokens, instructions, [META] * 2)
     for i in range(2):

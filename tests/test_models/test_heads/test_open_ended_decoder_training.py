@@ -75,9 +75,7 @@ def test_objects_that_are_not_asked_for_go_to_none(small, make):
     assert decoded.class_logits[0, [4, 2]].argmax(-1).tolist() == [2, 2]  # <none>, behind both
     assert decoded.class_logits[1, 0].argmax(-1) == 0
     none = decoded.class_logits[0, [4, 2]].softmax(-1)[:, -1]
-    assert (
-        none > 0.9
-    ).all()  # and so the scores of what was asked for are a tenth of the objectness at most
+    assert (none > 0.9).all()  # and so the scores of what was asked for are a tenth of the objectness at most
 
 
 def test_weight_of_the_losses(small, make):
@@ -178,8 +176,7 @@ def test_losses_of_a_mixed_batch_are_means_over_its_objects(small, make):
     tokens, instructions = make.image_tokens(), [make.instruct(2), make.instruct(8)]
     together = decoder.loss(tokens, instructions, MIXED, MATCHES, [META] * 2)
     box, polygon = (
-        decoder.loss(tokens.select([i]), [instructions[i]], [MIXED[i]], [MATCHES[i]], [META])
-        for i in range(2)
+        decoder.loss(tokens.select([i]), [instructions[i]], [MIXED[i]], [MATCHES[i]], [META]) for i in range(2)
     )
     for key, value in together.items():
         torch.testing.assert_close(value, (2 * box[key] + polygon[key]) / 3, rtol=1e-4, atol=1e-4)
@@ -204,7 +201,5 @@ def test_a_polygon_image_without_objects_beside_a_box_image(small, make):
 
 def test_ground_truth_of_boxes_does_not_train_polygons(small, make):
     decoder, instructions = small.build(small.decoder()), [make.instruct(8)] * 2
-    with pytest.raises(
-        ValueError, match='asks for 8 points per object, but .* boxes alone: load masks'
-    ):
+    with pytest.raises(ValueError, match='asks for 8 points per object, but .* boxes alone: load masks'):
         decoder.loss(make.image_tokens(), instructions, GROUND_TRUTH, MATCHES, [META] * 2)

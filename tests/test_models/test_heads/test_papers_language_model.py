@@ -75,10 +75,7 @@ def test_rounded_weights_change_the_losses_by_rounding_alone(paper, small, make)
 
 def test_activations_computed_again_are_the_same(small, make):
     """In training, that is; dropout is off."""
-    made = [
-        losses_of(build(small, make, gradient_checkpointing=again).train(), make)
-        for again in (True, False)
-    ]
+    made = [losses_of(build(small, make, gradient_checkpointing=again).train(), make) for again in (True, False)]
     for again, kept in zip(*made):
         torch.testing.assert_close(again, kept, rtol=1e-4, atol=1e-6)
 

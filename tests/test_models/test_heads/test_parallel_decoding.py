@@ -39,9 +39,7 @@ def in_one_pass(decoder, tokens, instructions):
 def passes_of(decoder):
     """The sequence lengths of the language model's passes from now on."""
     lengths = []
-    decoder.language_model.register_forward_pre_hook(
-        lambda module, args: lengths.append(tuple(args[0].shape[:2]))
-    )
+    decoder.language_model.register_forward_pre_hook(lambda module, args: lengths.append(tuple(args[0].shape[:2])))
     return lengths
 
 

@@ -96,9 +96,7 @@ def test_without_an_image_its_token_stands_for_it(model):
 
 
 def test_an_instruction_that_is_too_long(small):
-    length = len(
-        small.build(small.language_model()).tokenizer.encode(INSTRUCTIONS[0].text, bos=True)
-    )
+    length = len(small.build(small.language_model()).tokenizer.encode(INSTRUCTIONS[0].text, bos=True))
     model = small.build(small.language_model(config__max_position_embeddings=length + 3))
     assert embed_prefix(model, INSTRUCTIONS, torch.randn(2, 4, 32)).embeddings.size(1) == length + 3
     message = f'{length + 4} tokens of instruction, image and answer, .* positions for {length + 3}: shorten'

@@ -29,9 +29,7 @@ def perfect(classes, points, locations, num_classes=3, sharpness=50.0):
     offsets = points - locations[:, :, None]
     bins = VOCABULARY.codec.encode(offsets).long()
     point_logits = torch.zeros(*bins.shape, 33).scatter_(-1, bins[..., None], sharpness)
-    return DecodedSet(
-        class_logits, point_logits, locations, every_point(points.size(2), len(points))
-    )
+    return DecodedSet(class_logits, point_logits, locations, every_point(points.size(2), len(points)))
 
 
 CLASSES = torch.tensor([[0, 2], [1, -1]])
@@ -76,9 +74,7 @@ def test_right_answers_cost_nothing():
 
 
 def test_knowing_nothing_costs_the_logarithm_of_the_choices():
-    decoded = DecodedSet(
-        torch.zeros(2, 2, 4), torch.zeros(2, 2, 2, 2, 33), LOCATIONS, every_point(2)
-    )
+    decoded = DecodedSet(torch.zeros(2, 2, 4), torch.zeros(2, 2, 2, 2, 33), LOCATIONS, every_point(2))
     losses = build()(decoded, CLASSES, CORNERS, PRESENT)
     torch.testing.assert_close(losses['loss_dec_cls'], torch.tensor(4.0).log())
     torch.testing.assert_close(losses['loss_dec_loc'], torch.tensor(33.0).log())
@@ -86,9 +82,7 @@ def test_knowing_nothing_costs_the_logarithm_of_the_choices():
 
 def test_weights_are_factors():
     torch.manual_seed(0)
-    decoded = DecodedSet(
-        torch.randn(2, 2, 4), torch.randn(2, 2, 2, 2, 33), LOCATIONS, every_point(2)
-    )
+    decoded = DecodedSet(torch.randn(2, 2, 4), torch.randn(2, 2, 2, 2, 33), LOCATIONS, every_point(2))
     plain = build()(decoded, CLASSES, CORNERS, PRESENT)
     heavy = build(class_weight=2.0, location_weight=0.5)
     heavy = heavy(decoded, CLASSES, CORNERS, PRESENT)
@@ -98,9 +92,7 @@ def test_weights_are_factors():
 
 @pytest.mark.parametrize('sigma', [0.0, 2.0])
 def test_wrong_answers_for_padding_cost_nothing(sigma):
-    criterion = build(
-        location_sigma=sigma, loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')
-    )
+    criterion = build(location_sigma=sigma, loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
     decoded = perfect(CLASSES, CORNERS, LOCATIONS)
     present = torch.tensor([[True, False], [True, True]])
     before = criterion(decoded, CLASSES, CORNERS, present)
@@ -124,9 +116,7 @@ def test_objects_not_asked_for_have_a_class_and_no_box():
 def test_targets_beyond_the_bins_are_clipped():
     corners = torch.tensor([[[[-3.0, -3.0], [4.0, 4.0]]]])
     classes, location = torch.zeros(1, 1, dtype=torch.long), torch.full((1, 1, 2), 0.5)
-    decoded = DecodedSet(
-        torch.zeros(1, 1, 4), torch.zeros(1, 1, 2, 2, 33), location, every_point(2, 1)
-    )
+    decoded = DecodedSet(torch.zeros(1, 1, 4), torch.zeros(1, 1, 2, 2, 33), location, every_point(2, 1))
     decoded.point_logits[0, 0, 0, :, 0] = decoded.point_logits[0, 0, 1, :, 32] = 50.0
     losses = build()(decoded, classes, corners, classes == 0)
     assert losses['loss_dec_loc'] < 1e-4
@@ -145,13 +135,9 @@ def test_box_losses_do_not_move_the_location():
 
 def test_mixed_precision_does_not_round_the_expected_box():
     vocabulary = Vocabulary(1025)
-    criterion = MODELS.build(
-        dict(type='SetCriterion', vocabulary=vocabulary, loss_bbox=dict(type='L1Loss'))
-    )
+    criterion = MODELS.build(dict(type='SetCriterion', vocabulary=vocabulary, loss_bbox=dict(type='L1Loss')))
     torch.manual_seed(0)
-    decoded = DecodedSet(
-        torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS, every_point(2)
-    )
+    decoded = DecodedSet(torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS, every_point(2))
     exact = criterion(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
     with torch.autocast('cpu', torch.bfloat16):
         mixed = criterion(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']
@@ -277,16 +263,12 @@ def test_a_mixed_batch_is_the_mean_over_the_objects_of_its_images():
     torch.testing.assert_close(together[key], (box[key] + polygon[key]) / 2)
 
 
-@pytest.mark.parametrize(
-    ('points', 'found'), [(None, 'boxes alone'), (torch.zeros(1, 4, 2), '4')], ids=['none', 'four']
-)
+@pytest.mark.parametrize(('points', 'found'), [(None, 'boxes alone'), (torch.zeros(1, 4, 2), '4')], ids=['none', 'four'])
 def test_ground_truth_without_the_points_that_are_asked_for(points, found):
     objects = InstanceData(bboxes=torch.rand(1, 4), labels=torch.zeros(1, dtype=torch.long))
     assert target_points(objects, 2).shape == (1, 2, 2)
     if points is not None:
         objects.points = points
-    message = (
-        f'asks for 8 points per object, but the ground truth has {found}: load masks .*with_mask'
-    )
+    message = f'asks for 8 points per object, but the ground truth has {found}: load masks .*with_mask'
     with pytest.raises(ValueError, match=message):
         target_points(objects, 8)

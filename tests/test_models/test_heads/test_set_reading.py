@@ -21,9 +21,7 @@ SCORES = torch.tensor([[0.9, 0.2], [0.1, 0.8], [0.7, 0.6]])
 @pytest.fixture
 def ask(make):
     """Number of points and categories -> an instruction; labels are 10 times the category's number in ``make.names``."""
-    return lambda num_points, count=2, **kwargs: make.instruct(
-        num_points, make.names[:count], **kwargs
-    )
+    return lambda num_points, count=2, **kwargs: make.instruct(num_points, make.names[:count], **kwargs)
 
 
 def rasterised(points, height, width):

@@ -53,9 +53,7 @@ def test_right_answers_are_matched_to_their_objects(number, seed):
     order = torch.randperm(8, generator=generator)[:number]
     decoded, points = answers(gt, order)
     assigner = TASK_UTILS.build(ASSIGNER)
-    ((index, gt_index),) = match_predictions(
-        assigner, decoded, points.flatten(2), [instruction()], [gt], [META]
-    )
+    ((index, gt_index),) = match_predictions(assigner, decoded, points.flatten(2), [instruction()], [gt], [META])
     assert sorted(gt_index.tolist()) == list(range(number))  # one to one
     torch.testing.assert_close(order[gt_index], index)
 

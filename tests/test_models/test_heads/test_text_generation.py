@@ -104,9 +104,7 @@ def test_with_one_image_token_it_is_transformers_own(llama, make, questions, bea
         for i, instruction in enumerate(questions):
             image = llama.project(tokens.select([i]))
             prefix = embed_prefix(model, [instruction], image, [[model.tokenizer.start_id]])
-            out = model.lm.generate(
-                inputs_embeds=prefix.embeddings, pad_token_id=model.tokenizer.eos_id, **options
-            )
+            out = model.lm.generate(inputs_embeds=prefix.embeddings, pad_token_id=model.tokenizer.eos_id, **options)
             expected.append(model.tokenizer.decode_words(out[0].tolist()))
     assert len(set(expected)) == 3
     assert generate_texts(llama, tokens, questions, **options) == expected
@@ -197,9 +195,7 @@ def test_an_answer_ends_where_the_positions_do(small, make, family):
 def test_an_answer_ends_where_a_window_would_hide_the_beginning(small, make):
     """transformers counts a window in tokens, the decoder in positions, of which image tokens share one."""
     tokens, asked = make.image_tokens(1), [make.question('<image> What?')]
-    length = embed_prefix(
-        build(small, make).language_model, asked, torch.zeros(1, 6, 32)
-    ).layout.prefix_length
+    length = embed_prefix(build(small, make).language_model, asked, torch.zeros(1, 6, 32)).layout.prefix_length
     narrow = dict(config__model_type='mistral', config__sliding_window=length + 3)
     decoder = build(small, make, **narrow)
     wide = build(small, make, **dict(narrow, config__sliding_window=512))

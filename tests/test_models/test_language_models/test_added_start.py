@@ -56,9 +56,7 @@ def test_the_first_losses_are_those_of_a_uniform_guess(small, folder, scale):
         instruction = Instruction.from_text('Find <class> as <format> in <image>', names[:number])
         decoded = decoder(tokens(), [instruction] * 8)
         classes = torch.randint(number + 1, decoded.class_logits.shape[:2])
-        loss = torch.nn.functional.cross_entropy(
-            decoded.class_logits.flatten(0, 1), classes.flatten()
-        )
+        loss = torch.nn.functional.cross_entropy(decoded.class_logits.flatten(0, 1), classes.flatten())
         assert loss < 1.1 * math.log(number + 1)
         bins = torch.randint(1025, decoded.point_logits.shape[:-1])
         logits = decoded.point_logits.flatten(0, -2)

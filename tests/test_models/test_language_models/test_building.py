@@ -41,17 +41,13 @@ def trained(model):
 
 
 def test_unknown_settings_of_lora(small, folder, no_weights):
-    with pytest.raises(
-        ValueError, match=r'takes no rank, target_module \(did you mean .*target_modules'
-    ):
+    with pytest.raises(ValueError, match=r'takes no rank, target_module \(did you mean .*target_modules'):
         build(small, folder, lora=dict(rank=4, target_module=['q_proj']))
 
 
 @pytest.mark.parametrize('init', ['pissa', 'pissa_niter_4', 'olora', 'loftq', 'eva'])
 def test_lora_that_changes_frozen_weights(small, folder, no_weights, init):
-    with pytest.raises(
-        ValueError, match=f"init_lora_weights='{init}' may change the frozen weights"
-    ):
+    with pytest.raises(ValueError, match=f"init_lora_weights='{init}' may change the frozen weights"):
         build(small, folder, lora=dict(LORA, init_lora_weights=init))
 
 
@@ -86,9 +82,7 @@ def test_pefts_settings_come_through(small, folder, setting, name):
 @pytest.mark.skipif(HAS_BITSANDBYTES, reason='bitsandbytes is installed')
 @pytest.mark.parametrize('bits', ['load_in_4bit', 'load_in_8bit'])
 def test_quantization_without_its_library(small, folder, no_weights, bits):
-    with pytest.raises(
-        ImportError, match='quantization by bitsandbytes.*pip install.*leave quantization_config'
-    ):
+    with pytest.raises(ImportError, match='quantization by bitsandbytes.*pip install.*leave quantization_config'):
         build(small, folder, quantization_config={bits: True})
 
 
@@ -220,7 +214,5 @@ def test_rows_for_padding_are_no_mistake(small, llm_folder):
 
 
 def test_a_folder_without_tokenizer(small, llm_folder):
-    with pytest.raises(
-        ValueError, match='no tokenizer can be read from .* set language_model.tokenizer'
-    ):
+    with pytest.raises(ValueError, match='no tokenizer can be read from .* set language_model.tokenizer'):
         build(small, llm_folder(tokenizer=None))

@@ -67,10 +67,7 @@ def test_adapters_in_pefts_format(small, llm_folder, tmp_path, name):
     assert about['first_added_id'] == 1500 and about['name'] == str(folder)
     config = json.loads((tmp_path / 'out' / 'adapter_config.json').read_text())
     assert config['base_model_name_or_path'] == str(folder) and config['peft_type'] == 'LORA'
-    assert (
-        AutoTokenizer.from_pretrained(tmp_path / 'out')(TEXT)['input_ids'][-len(ids[0]) :]
-        == ids[0].tolist()
-    )
+    assert AutoTokenizer.from_pretrained(tmp_path / 'out')(TEXT)['input_ids'][-len(ids[0]) :] == ids[0].tolist()
 
 
 def test_only_models_with_adapters(small, llm_folder, tmp_path):
@@ -85,9 +82,7 @@ def check_merged(model, out, expected, ids):
     )
     assert tokenizer(TEXT, add_special_tokens=False)['input_ids'] == ids[0].tolist()
     assert len(tokenizer) == len(model.tokenizer)
-    assert (
-        merged.get_input_embeddings().num_embeddings == merged.get_output_embeddings().out_features
-    )
+    assert merged.get_input_embeddings().num_embeddings == merged.get_output_embeddings().out_features
     assert merged.config.vocab_size >= len(tokenizer)
     with torch.no_grad():
         found = merged(ids).logits[..., : len(tokenizer)]

@@ -22,9 +22,7 @@ FAMILIES = {
     'smollm2': dict(tie_word_embeddings=True, num_key_value_heads=1),
     'smollm3': dict(model_type='smollm3', no_rope_layer_interval=2, pad_token_id=0),
     'qwen2': dict(model_type='qwen2', tie_word_embeddings=True, rope_theta=1000000.0),
-    'qwen2-half-window': dict(
-        model_type='qwen2', use_sliding_window=True, sliding_window=20, max_window_layers=1
-    ),
+    'qwen2-half-window': dict(model_type='qwen2', use_sliding_window=True, sliding_window=20, max_window_layers=1),
     'qwen3': dict(model_type='qwen3', head_dim=16),
     'mistral': dict(model_type='mistral', sliding_window=20),
     'mistral-whole': dict(model_type='mistral', sliding_window=None),
@@ -96,9 +94,7 @@ def test_every_kernel_equals_the_dense_mask(small, family, kernel):
 @pytest.mark.parametrize('family', ['llama', 'qwen2', 'qwen3', 'mistral-whole'])
 @pytest.mark.skipif(not HAS_FLASH, reason='needs flash-attn and a GPU')
 def test_flash_attention_equals_the_dense_mask(small, family):
-    model = build(
-        small, family, attn_implementation='flash_attention_2', torch_dtype='bfloat16'
-    ).cuda()
+    model = build(small, family, attn_implementation='flash_attention_2', torch_dtype='bfloat16').cuda()
     embeddings, layout = (x.cuda() if isinstance(x, torch.Tensor) else x for x in inputs(model))
     layout = SharedPrefixLayout(layout.valid.cuda(), layout.is_image.cuda(), 4, 5)
     where = real(layout)
@@ -122,9 +118,7 @@ def test_passes_from_a_memory_equal_one_pass(small, family, kernel):
     # The text before the images, then images, tail and an object, then the other objects.
     head = PrefixMemory(12)
     shape = layout.valid, layout.is_image
-    first = model(
-        embeddings[:, :12], SharedPrefixLayout(*(s[:, :12] for s in shape)), record=head
-    )
+    first = model(embeddings[:, :12], SharedPrefixLayout(*(s[:, :12] for s in shape)), record=head)
     memory = PrefixMemory(length)
     second = model(
         embeddings[:, 12 : length + 5],
@@ -164,9 +158,7 @@ def test_window_hides_what_is_farther(small, family):
 
 @pytest.mark.skipif(HAS_INTERFACE, reason='is honoured since transformers 4.53')
 def test_window_is_refused(small):
-    model = small.build(
-        small.language_model(config=dict(small.llama, **FAMILIES['mistral']))
-    ).eval()
+    model = small.build(small.language_model(config=dict(small.llama, **FAMILIES['mistral']))).eval()
     with pytest.raises(NotImplementedError, match='longer than the sliding window of Mistral'):
         model(*inputs(model))
     short, layout = inputs(model, lengths=((6, 6, 2),))

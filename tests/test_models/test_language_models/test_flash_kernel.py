@@ -42,9 +42,7 @@ def flash_attn_varlen_func(
     return (out, torch.cat(norms, 1), None) if return_attn_probs else out
 
 
-def flash_attn_func(
-    q, k, v, dropout_p=0.0, softmax_scale=None, causal=False, return_attn_probs=False
-):
+def flash_attn_func(q, k, v, dropout_p=0.0, softmax_scale=None, causal=False, return_attn_probs=False):
     pairs = [attend(*x, softmax_scale, causal) for x in zip(q, k, v)]
     out, norm = (torch.stack(x) for x in zip(*pairs))
     return (out, norm, None) if return_attn_probs else out
@@ -85,8 +83,7 @@ def test_parts_join_to_the_whole(shape, grad):
     assert (found.float() - expected)[real].abs().max() < 5e-3
     if grad:
         ours, theirs = (
-            torch.autograd.grad(out[real].float().square().sum(), x)
-            for out, x in ((found, tensors), (expected, exact))
+            torch.autograd.grad(out[real].float().square().sum(), x) for out, x in ((found, tensors), (expected, exact))
         )
         for a, b in zip(ours, theirs):
             assert (a.float() - b).abs().max() < 2e-2 * b.abs().max()
@@ -98,5 +95,5 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(NotImplementedError, match='cannot look over a sliding window of 4'):
         shared_prefix_attention(nn.Identity(), *tensors, None, sliding_window=4, **kwargs)
     tensors = [t.float() for t in tensors]
-    with pytest.raises(ValueError, match="needs float16 or bfloat16, but got torch.float32: set"):
+    with pytest.raises(ValueError, match='needs float16 or bfloat16, but got torch.float32: set'):
         shared_prefix_attention(nn.Identity(), *tensors, None, **kwargs)

@@ -109,9 +109,7 @@ def test_objects_do_not_see_one_another(model):
         order = torch.tensor([3, 0, 4, 2, 1])
         objects = embeddings[:, length:].unflatten(1, (5, 5))[:, order].flatten(1, 2)
         permuted = model(torch.cat([embeddings[:, :length], objects], 1), layout)
-        torch.testing.assert_close(
-            permuted[:, length:].unflatten(1, (5, 5)), hidden[:, order], rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(permuted[:, length:].unflatten(1, (5, 5)), hidden[:, order], rtol=1e-4, atol=1e-5)
         # One object alone gets the answer that it gets among the others.
         alone = SharedPrefixLayout(layout.valid, layout.is_image, 1, 5)
         single = model(embeddings[:, : length + 5], alone)[:, length:]
@@ -130,9 +128,7 @@ def test_order_of_image_tokens_means_nothing(model):
         before, after = model(embeddings, layout), model(shuffled, layout)
     torch.testing.assert_close(after[:, length:], before[:, length:], rtol=1e-4, atol=1e-5)
     text = layout.valid & ~layout.is_image
-    torch.testing.assert_close(
-        after[:, :length][text], before[:, :length][text], rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(after[:, :length][text], before[:, :length][text], rtol=1e-4, atol=1e-5)
 
 
 def test_order_of_words_means_something(model):
@@ -152,9 +148,7 @@ def test_padding_of_a_batch_changes_nothing(model):
         together = model(embeddings, layout)
         for row, count in enumerate(layout.valid.sum(1).tolist()):
             kept = [*range(count), *range(length, embeddings.size(1))]
-            single = SharedPrefixLayout(
-                layout.valid[row : row + 1, :count], layout.is_image[row : row + 1, :count], 5, 5
-            )
+            single = SharedPrefixLayout(layout.valid[row : row + 1, :count], layout.is_image[row : row + 1, :count], 5, 5)
             alone = model(embeddings[row : row + 1, kept], single)
             torch.testing.assert_close(alone[0], together[row, kept], rtol=1e-4, atol=1e-5)
 
@@ -171,10 +165,7 @@ def test_objects_see_instruction_image_and_their_own_queries(llama):
 
 
 def test_gradient_checkpointing_gives_the_same(small):
-    plain, saving = (
-        small.build(small.language_model(gradient_checkpointing=flag)).train()
-        for flag in (False, True)
-    )
+    plain, saving = (small.build(small.language_model(gradient_checkpointing=flag)).train() for flag in (False, True))
     grads = []
     for model in (plain, saving):
         embeddings, layout = inputs(model)
@@ -259,9 +250,7 @@ def test_text_can_be_learnt(small):
 
 
 def test_lora_trains_adapters_and_added_tokens_alone(small):
-    model = small.build(
-        small.language_model(lora=dict(r=2, target_modules='all-linear', init_lora_weights=True))
-    )
+    model = small.build(small.language_model(lora=dict(r=2, target_modules='all-linear', init_lora_weights=True)))
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     assert {'added.input', 'added.output'} < trained
     assert all('lora_' in name for name in trained - {'added.input', 'added.output'})
@@ -287,9 +276,7 @@ def test_lora_shared_prefix_equals_dense_mask(small):
 
 def test_saved_model_is_loaded_from_its_folder(small, llama, tmp_path):
     llama.lm.save_pretrained(tmp_path)
-    again = small.build(
-        dict(type='LanguageModel', pretrained=str(tmp_path), tokenizer=small.tokenizer, num_bins=33)
-    )
+    again = small.build(dict(type='LanguageModel', pretrained=str(tmp_path), tokenizer=small.tokenizer, num_bins=33))
     for name, weight in llama.lm.state_dict().items():
         assert torch.equal(again.lm.state_dict()[name], weight)
 
@@ -305,9 +292,7 @@ def test_dtype_that_torch_does_not_have(small, dtype):
 
 @pytest.mark.parametrize('path', ['/nowhere/llama-7b', './nowhere', 'weights/of/alpaca'])
 def test_missing_language_model_names_the_path(small, path):
-    with pytest.raises(
-        FileNotFoundError, match=f"language model not found at '{path}'.*save_pretrained"
-    ):
+    with pytest.raises(FileNotFoundError, match=f"language model not found at '{path}'.*save_pretrained"):
         small.build(dict(type='LanguageModel', pretrained=path, tokenizer=small.tokenizer))
     with pytest.raises(FileNotFoundError, match=f"tokenizer not found at '{path}'"):
         small.build(small.language_model(tokenizer=path))

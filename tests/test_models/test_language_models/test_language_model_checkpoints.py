@@ -53,9 +53,7 @@ def test_checkpoint_of_another_language_model(small, llama, field, strict):
 def test_vocabulary_of_another_size(small, llama, monkeypatch):
     other = small.build(small.language_model())
     monkeypatch.setattr(other.tokenizer, 'base_size', 32000)
-    with pytest.raises(
-        ValueError, match="'vocab_size': 1500.*'vocab_size': 32000.*differ in vocab_size"
-    ):
+    with pytest.raises(ValueError, match="'vocab_size': 1500.*'vocab_size': 32000.*differ in vocab_size"):
         reload(llama, other, strict=False)
 
 
@@ -69,9 +67,7 @@ def test_mmengine_does_not_swallow_another_language_model(small, tmp_path):
         load_checkpoint(other, path, map_location='cpu', strict=False)
     pretrained = dict(type='Pretrained', checkpoint=path)
     with pytest.raises(ValueError, match='they differ in hidden_size'):
-        small.build(
-            small.decoder(language_model__config__hidden_size=64) | dict(init_cfg=pretrained)
-        )
+        small.build(small.decoder(language_model__config__hidden_size=64) | dict(init_cfg=pretrained))
 
 
 def test_checkpoint_without_a_signature_is_told_by_its_shapes(small, llama, tmp_path):

@@ -49,9 +49,7 @@ def decode(decoder):
     generator = torch.Generator().manual_seed(1)
     image = torch.randn(1, 2, 32, generator=generator) * 0.02
     locations = torch.rand(1, 2, 2, generator=generator)
-    instruction = Instruction.from_text(
-        'Find <class> in <image> as <format> within <range>', ['circle', 'star']
-    )
+    instruction = Instruction.from_text('Find <class> in <image> as <format> within <range>', ['circle', 'star'])
     return decoder.decode(image, image, locations, [instruction])
 
 
@@ -59,9 +57,7 @@ def loss_of(decoder):
     decoded = decode(decoder)
     target = torch.tensor([0, 1])
     cls = torch.nn.functional.cross_entropy(decoded.class_logits[0], target)
-    return cls + torch.nn.functional.cross_entropy(
-        decoded.point_logits[0].flatten(0, -2), torch.arange(8) * 100
-    )
+    return cls + torch.nn.functional.cross_entropy(decoded.point_logits[0].flatten(0, -2), torch.arange(8) * 100)
 
 
 def trainable(model):
@@ -92,9 +88,7 @@ def test_lora_starts_without_effect():
 def test_gradients_reach_every_adapter_and_no_base_weight():
     decoder = build(lora=LORA)
     optimizer = torch.optim.SGD((p for p in decoder.parameters() if p.requires_grad), lr=1.0)
-    base = {
-        n: p.clone() for n, p in decoder.language_model.lm.named_parameters() if '.lora_' not in n
-    }
+    base = {n: p.clone() for n, p in decoder.language_model.lm.named_parameters() if '.lora_' not in n}
     first = loss_of(decoder)
     first.backward()
     # B is zero, so at first only B learns; A follows once B has moved.
@@ -135,9 +129,7 @@ def test_frozen_without_lora_leaves_only_what_is_ours():
 
 def test_lora_beside_a_model_that_trains():
     decoder = build(lora=LORA, frozen=False)
-    assert trainable(decoder.language_model) == {
-        n for n, _ in decoder.language_model.named_parameters()
-    }
+    assert trainable(decoder.language_model) == {n for n, _ in decoder.language_model.named_parameters()}
 
 
 def test_initialising_the_detector_leaves_lora_without_effect():

@@ -80,9 +80,7 @@ def test_attention_equals_dense_attention(rows, num_objects, object_size, kv_hea
     q = torch.randn(len(rows), kv_heads * groups, size, 6, dtype=torch.float64, requires_grad=True)
     k, v = torch.randn(2, len(rows), kv_heads, size, 6, dtype=torch.float64)
     k.requires_grad_(), v.requires_grad_()
-    ours, weights = shared_prefix_attention(
-        nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout
-    )
+    ours, weights = shared_prefix_attention(nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout)
     dense = F.scaled_dot_product_attention(
         q,
         k.repeat_interleave(groups, 1),
@@ -108,9 +106,7 @@ def test_scaling_is_the_models_own():
     q, k, v = torch.randn(3, 1, 2, 7, 4)
     args = (nn.Identity(), q, k, v, layout.prefix_mask())
     given = shared_prefix_attention(*args, scaling=0.3, layout=layout)[0]
-    default = shared_prefix_attention(
-        nn.Identity(), q * 0.3 * 2, k, v, layout.prefix_mask(), layout=layout
-    )[0]
+    default = shared_prefix_attention(nn.Identity(), q * 0.3 * 2, k, v, layout.prefix_mask(), layout=layout)[0]
     torch.testing.assert_close(given, default)
     assert not torch.allclose(given, shared_prefix_attention(*args, layout=layout)[0])
 
@@ -142,9 +138,7 @@ def test_attention_of_another_kind_is_refused(extra):
     layout = make_layout(['aib'], 1, 2)
     q, k, v = torch.randn(3, 1, 2, 5, 4)
     with pytest.raises(NotImplementedError, match=f'Identity uses {extra} in its attention'):
-        shared_prefix_attention(
-            nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout, **{extra: 30.0}
-        )
+        shared_prefix_attention(nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout, **{extra: 30.0})
 
 
 def test_dropout_is_applied_to_objects_too():

@@ -38,9 +38,7 @@ def save_llama_like(folder: Path, spelling: str) -> Path:
         )
     )
     if spelling == 'normalizer':
-        backend.normalizer = normalizers.Sequence(
-            [normalizers.Prepend('▁'), normalizers.Replace(' ', '▁')]
-        )
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend('▁'), normalizers.Replace(' ', '▁')])
     else:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=spelling, split=False)
     backend.decoder = decoders.Sequence(
@@ -107,9 +105,7 @@ def test_instruction_comes_back_as_it_was(tokenizer, data):
 
 
 def test_512_categories_come_back(tokenizer):
-    text = Instruction.from_text(
-        load_templates('detection')[0], categories=[f'kind {i}' for i in range(512)]
-    ).text
+    text = Instruction.from_text(load_templates('detection')[0], categories=[f'kind {i}' for i in range(512)]).text
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     first = tokenizer.token_id('<c0>')
@@ -117,9 +113,7 @@ def test_512_categories_come_back(tokenizer):
     assert found == list(range(first, first + 512))
 
 
-@pytest.mark.parametrize(
-    'context', ['{}', ' {} ', 'a{}b', 'a {} b', '"{}"', '<{}>', '1{}2', '\n{}\n']
-)
+@pytest.mark.parametrize('context', ['{}', ' {} ', 'a{}b', 'a {} b', '"{}"', '<{}>', '1{}2', '\n{}\n'])
 def test_each_added_token_is_one_id_in_any_context(tokenizer, context):
     for token in tokenizer.vocabulary.tokens:
         ids = tokenizer.encode(context.format(token))
@@ -174,9 +168,7 @@ def test_beginning_of_sequence_on_demand(tokenizer):
     assert tokenizer.encode('') == []
 
 
-@pytest.mark.parametrize(
-    'name', ['no/such/folder', './nothing', '/nothing', '~/nothing/here', 'tests/nothing']
-)
+@pytest.mark.parametrize('name', ['no/such/folder', './nothing', '/nothing', '~/nothing/here', 'tests/nothing'])
 def test_missing_path_is_told_before_any_hub_look_up(name, monkeypatch):
     monkeypatch.chdir(REPO)
     with pytest.raises(FileNotFoundError, match='tokenizer not found at .*save_pretrained'):

@@ -37,9 +37,7 @@ def test_padding_is_not_heard():
 def test_order_of_words_is_up_to_the_text_encoder():
     fusion, feature, language, mask = setup()
     order = torch.tensor([2, 0, 1, 3, 4, 5])
-    torch.testing.assert_close(
-        fusion(feature, language[:, order], mask), fusion(feature, language, mask)
-    )
+    torch.testing.assert_close(fusion(feature, language[:, order], mask), fusion(feature, language, mask))
 
 
 def test_pixels_are_fused_one_by_one():

@@ -88,9 +88,7 @@ def build_detr(two_stage=False, **kwargs):
             backbone=p['backbone'],
             neck=p['mapper'],
             as_two_stage=two_stage,
-            bbox_head=dict(
-                type='DeformableDETRHead', num_classes=CLASSES, embed_dims=DIMS, **p['head']
-            ),
+            bbox_head=dict(type='DeformableDETRHead', num_classes=CLASSES, embed_dims=DIMS, **p['head']),
             test_cfg=dict(max_per_img=10),
             **p['transformer'],
         )
@@ -157,10 +155,7 @@ def test_neck_equals_the_detr(refine, tmp_path):
     model.eval()
     images = torch.randn(2, 3, 64, 96)
     shapes = ((64, 96), (48, 80))  # the second is padded
-    samples = [
-        DetDataSample(metainfo=dict(img_shape=shape, batch_input_shape=(64, 96)))
-        for shape in shapes
-    ]
+    samples = [DetDataSample(metainfo=dict(img_shape=shape, batch_input_shape=(64, 96))) for shape in shapes]
     with torch.no_grad():
         scores, boxes = detr(images, samples, mode='tensor')
         tokens = model.neck(model.extract_feat(images), ['', ''], samples)
@@ -238,18 +233,12 @@ def test_a_checkpoint_that_does_not_name_its_classes_says_so(tmp_path, caplog):
 def test_released_r50_fits_the_paper_config_by_name_and_shape(refine):
     variant = 'deformable-detr-refine' if refine else 'deformable-detr'
     with torch.device('meta'):
-        detr = MODELS.build(
-            get_config(f'mmdet::deformable_detr/{variant}_r50_16xb2-50e_coco.py').model
-        )
+        detr = MODELS.build(get_config(f'mmdet::deformable_detr/{variant}_r50_16xb2-50e_coco.py').model)
     converted = convert_deformable_detr(detr.state_dict(), 100)
     cfg = Config.fromfile(str(PAPER))
     cfg.model.neck.with_box_refine = refine
     model = build_on_meta(cfg, dict(TextEncoder=TOKENIZER, LanguageModel=TOKENIZER))
-    wanted = {
-        name: weight.shape
-        for name, weight in model.state_dict().items()
-        if not name.startswith(OWN_PARTS)
-    }
+    wanted = {name: weight.shape for name, weight in model.state_dict().items() if not name.startswith(OWN_PARTS)}
     assert {name: weight.shape for name, weight in converted.items()} == wanted
 
 

@@ -25,8 +25,7 @@ def make_inputs(height=64, width=96, batch=2, seed=0):
     """Features of a backbone with strides 8, 16, 32, and data samples of unpadded images."""
     generator = torch.Generator().manual_seed(seed)
     features = [
-        torch.randn(batch, 16 * 2**i, height // 8 // 2**i, width // 8 // 2**i, generator=generator)
-        for i in range(3)
+        torch.randn(batch, 16 * 2**i, height // 8 // 2**i, width // 8 // 2**i, generator=generator) for i in range(3)
     ]
     meta = dict(img_shape=(height, width), batch_input_shape=(height, width))
     return features, [DetDataSample(metainfo=meta) for _ in range(batch)]
@@ -37,9 +36,7 @@ def metas(samples):
 
 
 GROUND_TRUTH = [
-    InstanceData(
-        bboxes=torch.tensor([[8.0, 8, 40, 32], [60, 20, 90, 60]]), labels=torch.tensor([3, 5])
-    ),
+    InstanceData(bboxes=torch.tensor([[8.0, 8, 40, 32], [60, 20, 90, 60]]), labels=torch.tensor([3, 5])),
     InstanceData(bboxes=torch.tensor([[0.0, 30, 24, 64]]), labels=torch.tensor([0])),
 ]
 

@@ -103,9 +103,7 @@ def test_loss_is_of_places_in_the_image():
     descriptors = ellipse_descriptors(4)
     number = 12
     points = outline_waves(torch.arange(number) / number, 4) @ descriptors.T
-    gt = InstanceData(
-        bboxes=torch.tensor([[16.0, 16, 48, 48]]), outlines=(32 + 16 * points)[None], labels=torch.zeros(1)
-    )
+    gt = InstanceData(bboxes=torch.tensor([[16.0, 16, 48, 48]]), outlines=(32 + 16 * points)[None], labels=torch.zeros(1))
     module = refiner(loss=dict(type='L1Loss', loss_weight=1.0))
     angles = torch.arange(number) * 2 * torch.pi / number
     shifted = 0.5 * (angles.cos().abs() + 0.2 * angles.sin().abs()).mean()  # 8 pixels, half of half a box, in x alone
@@ -157,9 +155,7 @@ def test_learns_to_follow_an_edge_that_tokens_do_not_tell_of():
         rows = (pixels > low) & (pixels < high)
         image = (rows[:, :, None] & rows[:, None]).float()[:, None].expand(-1, 8, -1, -1)
         objects = [
-            InstanceData(
-                bboxes=torch.cat([a, a, b, b])[None], outlines=square(a, b)[None], labels=torch.zeros(1)
-            )
+            InstanceData(bboxes=torch.cat([a, a, b, b])[None], outlines=square(a, b)[None], labels=torch.zeros(1))
             for a, b in zip(low, high)
         ]
         centre = ((low + high) / 2 + 4 * torch.randn(number, 2)) / 64

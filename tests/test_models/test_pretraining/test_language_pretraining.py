@@ -135,9 +135,7 @@ def test_it_initialises_the_decoder_of_a_detector(small, samples, tmp_path):
     path = tmp_path / 'llm.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
     init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='bbox_head')
-    decoder = small.decoder(
-        loss=LOSSES, with_extent=True, init_cfg=init_cfg
-    )
+    decoder = small.decoder(loss=LOSSES, with_extent=True, init_cfg=init_cfg)
     decoder = MODELS.build(decoder)
     decoder.init_weights()
     for name, parameter in model.bbox_head.named_parameters():
@@ -150,13 +148,9 @@ def test_other_modes_are_refused(small, samples):
 
 
 def test_expressions_and_formats_are_learnt_by_heart(small):
-    dataset = DATASETS.build(
-        dict(type='SceneExpressionDataset', length=3, num_bins=33, single=0.0, num_points=(8, 9))
-    )
+    dataset = DATASETS.build(dict(type='SceneExpressionDataset', length=3, num_bins=33, single=0.0, num_points=(8, 9)))
     samples = [dataset[i]['sample'] for i in range(3)]
-    decoder = small.decoder(
-        loss=LOSSES, with_extent=True, format_parser=dict(num_samples=6)
-    )
+    decoder = small.decoder(loss=LOSSES, with_extent=True, format_parser=dict(num_samples=6))
     cfg = dict(type='LanguagePretraining', bbox_head=decoder, lookup_accuracy=0.0, noise=0.1, text_weight=0.1)
     model = small.build(cfg)
     first = {key: float(value) for key, value in model(samples).items()}

@@ -9,9 +9,7 @@ META = dict(img_shape=(50, 200))
 
 def cost(found, wanted, **kwargs):
     module = TASK_UTILS.build(dict(type='CentreL1Cost', **kwargs))
-    found, wanted = (
-        InstanceData(bboxes=torch.as_tensor(b, dtype=torch.float)) for b in (found, wanted)
-    )
+    found, wanted = (InstanceData(bboxes=torch.as_tensor(b, dtype=torch.float)) for b in (found, wanted))
     return module(found, wanted, META)
 
 

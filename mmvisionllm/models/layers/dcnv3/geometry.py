@@ -41,9 +41,7 @@ class Geometry:
                 f'{self.kernel}, {self.stride}, {self.dilation}, {self.groups} and {self.padding}'
             )
         if self.remove_center and (self.kernel[0] % 2 == 0 or self.kernel[1] % 2 == 0):
-            raise ValueError(
-                f'remove_center needs an odd kernel: one of size {self.kernel} has no centre'
-            )
+            raise ValueError(f'remove_center needs an odd kernel: one of size {self.kernel} has no centre')
 
     @property
     def num_points(self) -> int:
@@ -93,9 +91,7 @@ class Geometry:
             TypeError: if one is not floating-point.
         """
         if value.dim() != 4:
-            raise ValueError(
-                f'value must be (B, H, W, C), channels last, got shape {tuple(value.shape)}'
-            )
+            raise ValueError(f'value must be (B, H, W, C), channels last, got shape {tuple(value.shape)}')
         for name, tensor in (('value', value), ('offset', offset), ('mask', mask)):
             if not tensor.is_floating_point():
                 raise TypeError(f'{name} must be floating-point, got {tensor.dtype}')
@@ -106,9 +102,7 @@ class Geometry:
             hint = ''
             if height % self.groups == 0:
                 hint = '; value must be channels last, (B, H, W, C): is it (B, C, H, W)?'
-            raise ValueError(
-                f'channels must be divisible by groups, got C={channels} and groups={self.groups}{hint}'
-            )
+            raise ValueError(f'channels must be divisible by groups, got C={channels} and groups={self.groups}{hint}')
         out_h, out_w = self.output_size(height, width)
         if min(out_h, out_w) < 1:
             raise ValueError(

@@ -65,13 +65,9 @@ class DCNv3(nn.Module):
     ) -> None:
         super().__init__()
         if channels % group:
-            raise ValueError(
-                f'channels must be divisible by group, got channels={channels} and group={group}'
-            )
+            raise ValueError(f'channels must be divisible by group, got channels={channels} and group={group}')
         if center_feature_scale and stride != 1:
-            raise ValueError(
-                f'center_feature_scale adds the input to the output: stride must be 1, got {stride}'
-            )
+            raise ValueError(f'center_feature_scale adds the input to the output: stride must be 1, got {stride}')
         dw_kernel_size = dw_kernel_size or kernel_size
         self.settings = dict(
             kernel_size=kernel_size,

@@ -63,12 +63,8 @@ def dcnv3(
         ImportError: if triton or the official extension is asked for and is not installed.
         RuntimeError: if an implementation is asked for that the inputs' device does not run.
     """
-    kernel, strides, paddings, dilations = (
-        _pair(size) for size in (kernel_size, stride, padding, dilation)
-    )
-    geometry = Geometry(
-        kernel, strides, paddings, dilations, groups, float(offset_scale), remove_center
-    )
+    kernel, strides, paddings, dilations = (_pair(size) for size in (kernel_size, stride, padding, dilation))
+    geometry = Geometry(kernel, strides, paddings, dilations, groups, float(offset_scale), remove_center)
     geometry.check_inputs(value, offset, mask)
     chosen = choose_implementation(implementation, value.device.type)
     return _dcnv3(
@@ -160,8 +156,7 @@ def _(value, offset, mask, *settings):  # noqa: ANN001
 @torch.library.custom_op(
     'mmvisionllm::dcnv3_backward',
     mutates_args=(),
-    schema=f'(Tensor grad, Tensor value, Tensor offset, Tensor mask, {_GEOMETRY}) '
-    '-> (Tensor, Tensor, Tensor)',
+    schema=f'(Tensor grad, Tensor value, Tensor offset, Tensor mask, {_GEOMETRY}) -> (Tensor, Tensor, Tensor)',
 )
 def _dcnv3_backward(grad, value, offset, mask, *settings):  # noqa: ANN001
     *geometry, implementation = settings

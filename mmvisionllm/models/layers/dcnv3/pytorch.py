@@ -127,9 +127,7 @@ def forward(value: Tensor, offset: Tensor, mask: Tensor, geometry: Geometry) -> 
             index = samples.index.view(-1, points)
             total = None
             for start, weight in zip(_corners(width, groups), samples.weights()):
-                bag = F.embedding_bag(
-                    index, table[start:], mode='sum', per_sample_weights=weight.view(-1, points)
-                )
+                bag = F.embedding_bag(index, table[start:], mode='sum', per_sample_weights=weight.view(-1, points))
                 total = bag if total is None else total.add_(bag)
             out[image, rows] = total.view(-1, out_w, channels)
     return out
@@ -171,9 +169,7 @@ def backward(
     return grads
 
 
-def _sample_gradients(
-    samples: _Samples, table: Tensor, gradient: Tensor, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _sample_gradients(samples: _Samples, table: Tensor, gradient: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the masks and of the samples' x and y, each (h, w, G', P)."""
     shape, points = samples.index.shape, samples.index.size(-1)
     index = samples.index.view(-1)

@@ -49,9 +49,7 @@ def make_inputs(settings, dtype=torch.float64, batch=2, height=6, width=7, sprea
 def defined(value, offset, mask, settings):
     """The definition, one number at a time."""
     kernel_h, kernel_w = pair(settings.get('kernel_size', 3))
-    stride, padding, dilation = (
-        pair(settings.get(n, d)) for n, d in (('stride', 1), ('padding', 0), ('dilation', 1))
-    )
+    stride, padding, dilation = (pair(settings.get(n, d)) for n, d in (('stride', 1), ('padding', 0), ('dilation', 1)))
     groups, scale = settings.get('groups', 1), settings.get('offset_scale', 1.0)
     batch, height, width, channels = value.shape
     out_h, out_w, points = sizes(settings, height, width)
@@ -149,9 +147,7 @@ def test_types_may_differ():
 def test_strided_inputs():
     value, offset, mask = make_inputs(CASES[0])
     wanted = dcnv3(value, offset, mask, **CASES[0])
-    strided = [
-        t.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0) for t in (value, offset, mask)
-    ]
+    strided = [t.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0) for t in (value, offset, mask)]
     assert not strided[0].is_contiguous()
     out = dcnv3(*strided, **CASES[0])
     torch.testing.assert_close(out, wanted)
