@@ -2,7 +2,8 @@
 
 from .caption_metric import CaptionMetric
 from .expression_metric import ExpressionMetric
+from .refcoco_metric import RefCOCOMetric
 from .task_evaluator import TaskEvaluator
 from .vqa_metric import VQAMetric
 
-__all__ = ['CaptionMetric', 'ExpressionMetric', 'TaskEvaluator', 'VQAMetric']
+__all__ = ['CaptionMetric', 'ExpressionMetric', 'RefCOCOMetric', 'TaskEvaluator', 'VQAMetric']

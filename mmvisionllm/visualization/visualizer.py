@@ -7,6 +7,7 @@ import copy
 import cv2
 import mmcv
 import numpy as np
+import torch
 
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
@@ -89,7 +90,9 @@ def with_asked_annotations(data_sample: DetDataSample) -> DetDataSample:
     names = asked.names
     labels = data_sample.gt_instances.labels.tolist()
     drawn = copy.copy(data_sample)  # what is handed on to metrics stays as it is
-    drawn.gt_instances = data_sample.gt_instances[[label in names for label in labels]]
+    # As a tensor: mmengine cannot index by an empty list, which an image without objects would give.
+    kept = torch.tensor([label in names for label in labels], dtype=torch.bool)
+    drawn.gt_instances = data_sample.gt_instances[kept]
     drawn.gt_instances.label_names = [names[label] for label in labels if label in names]
     return drawn
 

@@ -140,6 +140,13 @@ def test_annotations_of_what_was_asked_for():
     assert (made != picture()).any()
 
 
+def test_an_image_without_annotations_beside_its_instruction():
+    nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    sample = DetDataSample(gt_instances=nothing)
+    sample.instruction = Instruction.from_text('Find <class> in <image>', ['star', 'heart'])
+    np.testing.assert_array_equal(draw(sample, draw_gt=True, draw_pred=False), picture())
+
+
 def test_meta_of_several_data_sets_is_the_first_ones():
     made = draw(objects(), [META, dict(classes=('word',))])
     np.testing.assert_array_equal(made, draw(objects()))

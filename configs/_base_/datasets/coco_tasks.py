@@ -145,7 +145,7 @@ val_evaluator = dict(
             type='CocoMetric',
             ann_file=data_root + 'annotations/instances_val2017.json',
             metric=['bbox', 'segm']),
-        dict(type='RefExpMetric', ann_file=data_root + 'mdetr_annotations/finetune_refcoco_val.json'),
+        dict(type='RefCOCOMetric', ann_file=data_root + 'mdetr_annotations/finetune_refcoco_val.json'),
         dict(type='CaptionMetric', ann_file=data_root + 'annotations/coco_karpathy_test_gt.json'),
     ])
 test_evaluator = val_evaluator

@@ -40,6 +40,7 @@ class FormatParser(nn.Module):
 
     # Whether a box or a polygon is asked for is easier to read than the number of points.
     practice_boxes = 0.25
+    max_cached = 10_000  # texts whose formats are kept: expressions differ from image to image
 
     def __init__(
         self,
@@ -104,7 +105,10 @@ class FormatParser(nn.Module):
             if instruction.categories:
                 (logits,) = self._logits(language_model, [instruction], MAX_POINTS)
                 self.cache[text] = self._choose(logits)
-        return [replace(i, output_format=self.cache[i.text]) for i in instructions]
+        read = [replace(i, output_format=self.cache[i.text]) for i in instructions]
+        for text in list(self.cache)[: -self.max_cached]:  # the oldest
+            del self.cache[text]
+        return read
 
     @staticmethod
     def _choose(logits: Tensor) -> OutputFormat:

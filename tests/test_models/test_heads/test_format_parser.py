@@ -195,6 +195,17 @@ def test_a_text_is_read_once_until_the_model_is_trained(small, make):
         assert len(passes) == 4
 
 
+def test_memory_of_texts_is_bounded(small, make):
+    decoder = reader(small, make)
+    decoder.format_parser.max_cached = 3
+    instructions = [make.instruct(n) for n in (2, 8, 14, 24)]
+    first = decoder.parse_formats(instructions)
+    assert len(decoder.format_parser.cache) == 3
+    with count_passes(decoder) as passes:
+        assert decoder.parse_formats(instructions[1:]) == first[1:] and not passes
+        assert decoder.parse_formats(instructions[:1]) == first[:1] and len(passes) == 1
+
+
 def test_other_weights_read_anew(small, make):
     decoder = reader(small, make)
     other = make.enlarge(small.build(small.decoder(format_parser={}), seed=1).eval(), std=0.8)
