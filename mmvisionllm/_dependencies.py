@@ -46,7 +46,7 @@ families, never both:
     pip install mmdet==3.3.0 openmim
 
 and for the language models
-    pip install "transformers>=4.44" "peft>=0.18"
+    pip install "transformers>=4.56" "peft>=0.18"
 """
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..language_models import LanguageModel, PrefixMemory
-from ..language_models.transformers_bridge import HAS_INTERFACE
 from .prefix import Prefix
 
 
@@ -40,7 +39,7 @@ def decode_objects(
 ) -> Iterator[Tensor]:
     """Hidden states of the objects' queries, some objects at a time.
 
-    With gradients, and before transformers 4.53, all of it is one pass. Otherwise, the prefix is computed once, and
+    With gradients, all of it is one pass. Otherwise, the prefix is computed once, and
     what stands in it before the image once for all images of the same instruction, see :class:`PrefixCache`. The
     results are the same.
 
@@ -58,7 +57,7 @@ def decode_objects(
     num, size = objects.size(1), 1 + queries.size(2)
     layout, batch = prefix.layout, len(objects)
     length = layout.prefix_length
-    in_passes = HAS_INTERFACE and not torch.is_grad_enabled()
+    in_passes = not torch.is_grad_enabled()
     cache, key, head = model.prefix_cache, None, None
     if in_passes and not model.training and prefix.head and cache.max_bytes:
         cache.check(model)

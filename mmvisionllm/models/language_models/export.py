@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .language_model import LanguageModel
-from .transformers_bridge import set_implementation, text_config
+from .transformers_bridge import text_config
 
 ADDED = 'added_tokens.safetensors'
 SIGNATURE = 'visionllm.json'
@@ -108,6 +108,6 @@ def merge(model: LanguageModel, out: str | Path) -> None:
     words, head = lm.get_input_embeddings(), lm.get_output_embeddings()
     words.weight[base:size] = model.added.input.to(words.weight)
     head.weight[base:size] = model.added.output.to(head.weight)
-    set_implementation(lm, 'sdpa')
+    lm.set_attn_implementation('sdpa')
     lm.save_pretrained(out)
     model.tokenizer.hf.save_pretrained(out)

@@ -22,31 +22,16 @@ def _compiled() -> tuple[Callable, Callable]:
 
 
 def _block_mask(layout: SharedPrefixLayout, window: int | None, create: Callable) -> object:
-    """The table of :mod:`.shared_prefix` as a function of two indices; one mask serves all layers."""
+    """The rule in blocks; one mask serves all layers."""
     key = 'block', window
     if key in layout._masks:
         return layout._masks[key]
-    length, new, size = layout.prefix_length, layout.num_new, max(layout.object_size, 1)
-    device = layout.valid.device
-    prefix, start = layout.prefix_positions()
-    own = start + torch.arange(layout.object_size, device=device).repeat(layout.num_objects)
-    positions = torch.cat([prefix, own], 1)
-    valid = torch.nn.functional.pad(layout.valid, (0, layout.num_own), value=True)
-    is_image = torch.nn.functional.pad(layout.is_image, (0, layout.num_own))
+    total = layout.prefix_length + layout.num_own
 
     def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        q = q + (length - new)
-        text = (k <= q) | (is_image[batch, q] & is_image[batch, k])
-        in_prefix = (k < length) & valid[batch, k] & ((q >= length) | text)
-        same_object = (q - length) // size == (k - length) // size
-        in_own = (k >= length) & (q >= length) & same_object & (k <= q)
-        seen = in_prefix | in_own
-        if window is not None:
-            seen = seen & (positions[batch, q] - positions[batch, k] < window)
-        return seen | (q == k)
+        return layout.sees(batch, q + layout.cached, k, window)
 
-    total = length + layout.num_own
-    mask = create(sees, len(valid), None, total - layout.cached, total, device=device)
+    mask = create(sees, len(layout.valid), None, total - layout.cached, total, device=layout.valid.device)
     layout._masks[key] = mask
     return mask
 

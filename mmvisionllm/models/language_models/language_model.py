@@ -36,7 +36,6 @@ from .transformers_bridge import (
     run_body_dense,
     sliding_window,
     text_config,
-    watch_attention,
 )
 
 # A tokenizer knows as many words as its model, but for padding: 2.4% of the rows of DeepSeek's, the most we know of.
@@ -58,8 +57,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         num_bins: Location bins.
         torch_dtype: Type of the model's own weights, e.g. ``'bfloat16'``.
         gradient_checkpointing: Recompute activations in the backward pass.
-        attn_implementation: What computes the attention of prefix and objects: ``'sdpa'``, ``'flex_attention'`` or
-            ``'flash_attention_2'``.
+        attn_implementation: What computes the attention of prefix and objects: ``'sdpa'`` or ``'flex_attention'``.
         prefix_cache_mb: Most memory in MB for what is kept of instructions between images, see
             :class:`PrefixCache`; 0 keeps nothing.
 
@@ -70,7 +68,8 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
 
     Raises:
         FileNotFoundError: if a local path does not exist.
-        ImportError: if the library of ``attn_implementation`` or ``quantization_config`` is not installed.
+        ImportError: if the library of ``quantization_config`` is not installed, or torch too old for
+            ``attn_implementation``.
         ValueError: if neither ``pretrained`` nor ``config`` is given; if ``pretrained`` is no decoder-only model, is not
             complete or does not fit its tokenizer; if ``lora``, ``quantization_config``, ``attn_implementation`` or
             ``torch_dtype`` is unknown; also when a checkpoint of another language model is loaded.
@@ -137,7 +136,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         self.lm.is_init = True
         if gradient_checkpointing:
             self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
-        watch_attention(self.lm)
 
     def init_weights(self) -> None:
         """Weights are complete when the model is built; quantized ones are none that mmengine could look at."""

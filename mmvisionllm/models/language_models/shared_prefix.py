@@ -24,6 +24,7 @@ never another object; all objects start at the same position. The cost is theref
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -71,71 +72,75 @@ class SharedPrefixLayout:
 
     def position_ids(self) -> Tensor:
         """(B, L - cached + M * K) positions of a pass; the k-th queries of all objects share one."""
-        prefix, start = self.prefix_positions()
-        own = torch.arange(self.object_size, device=self.valid.device).repeat(self.num_objects)
-        return torch.cat([prefix[:, self.cached :], start + own], 1)
+        return self._padded[2][:, self.cached :]
 
     def window(self, sliding_window: int | None) -> int | None:
         """A layer's sliding window, or None where everything is inside of it."""
         inside = sliding_window is None or self.prefix_length + self.object_size <= sliding_window
         return None if inside else sliding_window
 
-    def prefix_mask(self, window: int | None = None) -> Tensor:
-        """(B, 1, L - cached, L) bool, True where a prefix position may attend. Padding sees itself, to stay finite.
+    def sees(self, b: Tensor, q: Tensor, k: Tensor, window: int | None = None) -> Tensor:
+        """The rule, the table above: may position ``q`` of sequence ``b`` attend to position ``k``?
 
         Args:
+            b: Indices of sequences.
+            q: Indices of positions in the whole sequence, 0 to L + M * K - 1. The three broadcast.
+            k: Likewise.
             window: Positions, the own one included, that a layer with a sliding window looks back over.
+
+        Returns:
+            Bool. Every position sees itself, padding too, so that no softmax is empty.
         """
-        key = 'prefix', window
+        length, size = self.prefix_length, max(self.object_size, 1)
+        valid, is_image, positions = self._padded
+        causal = k <= q
+        text = (k < length) & valid[b, k] & (causal | (is_image[b, q] & is_image[b, k]))
+        own = (k >= length) & causal & ((q - length) // size == (k - length) // size)
+        seen = text | own
+        if window is not None:
+            seen = seen & (positions[b, q] - positions[b, k] < window)
+        return seen | (q == k)
+
+    @cached_property
+    def _padded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L + M * K) each: what is no padding, image tokens, positions."""
+        prefix, start = self.prefix_positions()
+        own = torch.arange(self.object_size, device=self.valid.device).repeat(self.num_objects)
+        valid = F.pad(self.valid, (0, self.num_own), value=True)
+        return valid, F.pad(self.is_image, (0, self.num_own)), torch.cat([prefix, start + own], 1)
+
+    def mask(self, q: tuple[int, int], k: tuple[int, int], window: int | None = None) -> Tensor:
+        """(B, Q, K) bool, the rule on a grid of the positions from ``q[0]`` to ``q[1] - 1`` and those of ``k``."""
+        key = q, k, window
         if key not in self._masks:
-            length = self.prefix_length
-            causal = torch.ones(length, length, dtype=torch.bool, device=self.valid.device).tril()
-            among_image = self.is_image[:, :, None] & self.is_image[:, None, :]
-            mask = (causal | among_image) & self.valid[:, None, :]
-            if window is not None:
-                positions, _ = self.prefix_positions()
-                mask = mask & (positions[:, :, None] - positions[:, None, :] < window)
-            mask = mask | torch.eye(length, dtype=torch.bool, device=mask.device)
-            self._masks[key] = mask[:, None, self.cached :]
+            device = self.valid.device
+            batch = torch.arange(len(self.valid), device=device)[:, None, None]
+            rows, columns = torch.arange(*q, device=device)[:, None], torch.arange(*k, device=device)
+            self._masks[key] = self.sees(batch, rows, columns, window)
         return self._masks[key]
 
-    def object_mask(self, window: int | None = None) -> Tensor | None:
-        """(B, K or 1, L) bool, the prefix positions that each of an object's queries sees; None for all of them."""
+    def prefix_mask(self, window: int | None = None) -> Tensor:
+        """(B, 1, L - cached, L) bool, where the prefix's positions of this pass may attend."""
+        length = self.prefix_length
+        return self.mask((self.cached, length), (0, length), window)[:, None]
+
+    def object_masks(self, window: int | None = None) -> tuple[Tensor | None, Tensor]:
+        """What any object's queries see of the prefix, (B, K, L) or None for all, and of one another, (K, K); bool."""
         key = 'object', window
         if key not in self._masks:
-            mask = self.valid[:, None, :]
-            if window is not None:
-                positions, start = self.prefix_positions()
-                own = start + torch.arange(self.object_size, device=mask.device)
-                mask = mask & (own[:, :, None] - positions[:, None, :] < window)
-            elif bool(mask.all()):
-                mask = None
-            self._masks[key] = mask
+            length = self.prefix_length
+            own = length, length + self.object_size
+            of_prefix = self.mask(own, (0, length), window)
+            self._masks[key] = None if bool(of_prefix.all()) else of_prefix, self.mask(own, own, window)[0]
         return self._masks[key]
 
-    def own_mask(self, window: int | None = None) -> Tensor:
-        """(K, K) bool, which of an object's queries each of them sees."""
-        ones = torch.ones(self.object_size, self.object_size, device=self.valid.device)
-        mask = ones.tril()
-        return (mask if window is None else mask - ones.tril(-window)).bool()
-
     def dense_mask(self, window: int | None = None) -> Tensor:
-        """(B, 1, S, S) bool over the whole sequence, S = L + M * K: the table above, written out.
+        """(B, 1, S, S) bool over the whole sequence, S = L + M * K: the rule, written out.
 
         The reference for :func:`shared_prefix_attention`; its size grows with the square of the number of objects.
         """
-        batch, length = self.valid.shape
-        mask = self.valid.new_zeros(batch, 1, length + self.num_own, length + self.num_own)
-        mask[:, :, :length, :length] = self.prefix_mask(window)
-        seen = self.object_mask(window)
-        if seen is None:
-            mask[:, :, length:, :length] = True
-        else:
-            seen = seen.expand(-1, self.object_size, -1).repeat(1, self.num_objects, 1)
-            mask[:, 0, length:, :length] = seen
-        own = [self.own_mask(window)] * self.num_objects
-        mask[:, :, length:, length:] = torch.block_diag(*own).bool()
-        return mask
+        whole = 0, self.prefix_length + self.num_own
+        return self.mask(whole, whole, window)[:, None]
 
 
 class PrefixMemory:
@@ -171,24 +176,3 @@ class PrefixMemory:
     @property
     def nbytes(self) -> int:
         return sum(t.nbytes for pair in self.layers.values() for t in pair)
-
-
-def prefix_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: SharedPrefixLayout,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-) -> Tensor:
-    """The prefix's own part: (B, H, L - cached, d) queries over (B, H_kv, L, d) keys."""
-    groups = query.size(1) // key.size(1)
-    return F.scaled_dot_product_attention(
-        query,
-        key.repeat_interleave(groups, 1),
-        value.repeat_interleave(groups, 1),
-        attn_mask=layout.prefix_mask(window),
-        dropout_p=dropout,
-        scale=scaling,
-    )

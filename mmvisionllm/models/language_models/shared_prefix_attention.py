@@ -1,7 +1,7 @@
 """Attention of a sequence whose objects share a prefix, in transformers' interface.
 
-Three kernels compute it, named as transformers names its own: ``'sdpa'`` (plain torch, everywhere), ``'flex_attention'``
-and ``'flash_attention_2'``. All of them equal :meth:`SharedPrefixLayout.dense_mask` at a cost linear in the objects.
+Two kernels compute it, named as transformers names its own: ``'sdpa'`` (plain torch, everywhere) and
+``'flex_attention'``. Both equal :meth:`SharedPrefixLayout.dense_mask` at a cost linear in the objects.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import importlib.util
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from .flash_kernel import flash_kernel
 from .flex_kernel import flex_kernel
-from .shared_prefix import PrefixMemory, SharedPrefixLayout, prefix_attention
+from .shared_prefix import PrefixMemory, SharedPrefixLayout
 
 # Scores that are held at once where no gradient is needed: what a core's cache holds, or enough to keep a GPU busy.
 _SCORES_AT_ONCE = dict(cpu=2**20)
@@ -50,6 +50,21 @@ def _attend(
     return out.view(*q.shape[:-1], -1) + of_own @ own[1]
 
 
+def _attend_prefix(
+    query: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    layout: SharedPrefixLayout,
+    scaling: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """The prefix's own part: (B, H, L - cached, d) queries over (B, H_kv, L, d) keys."""
+    groups = query.size(1) // prefix[0].size(1)
+    key, value = (t.repeat_interleave(groups, 1) for t in prefix)
+    mask = layout.prefix_mask(window)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+
+
 def sdpa_kernel(
     query: Tensor,
     prefix: tuple[Tensor, Tensor],
@@ -76,13 +91,13 @@ def sdpa_kernel(
     new, parts = layout.num_new, []
     of_prefix, of_objects = query.split((new, query.size(2) - new), 2)
     if new:
-        parts.append(prefix_attention(of_prefix, *prefix, layout, scaling, dropout, window))
+        parts.append(_attend_prefix(of_prefix, prefix, layout, scaling, dropout, window))
     num, size = layout.num_objects, layout.object_size
     if num * size:
         batch, kv_heads, length, _ = prefix[0].shape
         q = of_objects.unflatten(2, (num, size)).unflatten(1, (kv_heads, -1)) * scaling
         own_key, own_value = (t.unflatten(2, (num, size))[:, :, None] for t in own)
-        seen, causal = layout.object_mask(window), layout.own_mask(window)
+        seen, causal = layout.object_masks(window)
         scores = batch * query.size(1) * size * (length + size)
         most = _SCORES_AT_ONCE.get(query.device.type, _MOST_SCORES)
         step = num if torch.is_grad_enabled() else max(1, most // scores)
@@ -103,7 +118,7 @@ def sdpa_kernel(
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
-KERNELS = dict(sdpa=sdpa_kernel, flex_attention=flex_kernel, flash_attention_2=flash_kernel)
+KERNELS = dict(sdpa=sdpa_kernel, flex_attention=flex_kernel)
 
 
 def check_kernel(name: str) -> str:
@@ -111,17 +126,12 @@ def check_kernel(name: str) -> str:
 
     Raises:
         ValueError: for an unknown name.
-        ImportError: if its library is not installed.
+        ImportError: if torch is too old for it.
     """
     if name not in KERNELS:
         raise ValueError(f'attn_implementation must be one of {", ".join(KERNELS)}, got {name!r}')
-    needed = dict(flex_attention='torch.nn.attention.flex_attention', flash_attention_2='flash_attn')
-    if name in needed and importlib.util.find_spec(needed[name]) is None:
-        mend = dict(flex_attention='torch 2.5 or newer', flash_attention_2='pip install flash-attn')
-        raise ImportError(
-            f'attn_implementation={name!r} needs {needed[name]} ({mend[name]}), which is not installed; '
-            "'sdpa' needs nothing"
-        )
+    if name == 'flex_attention' and importlib.util.find_spec('torch.nn.attention.flex_attention') is None:
+        raise ImportError("attn_implementation='flex_attention' needs torch 2.5 or newer; 'sdpa' needs nothing")
     return name
 
 
@@ -162,8 +172,6 @@ def shared_prefix_attention(
             kernel does not know.
     """
     if layout is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

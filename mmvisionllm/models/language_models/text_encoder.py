@@ -15,7 +15,6 @@ from mmdet.registry import MODELS
 from .building import add_lora, lora_config, parse_dtype
 from .identity import SavedWithoutItsFiles, fingerprint
 from .tokenizer import resolve_pretrained
-from .transformers_bridge import dtype_argument
 
 
 @MODELS.register_module()
@@ -79,12 +78,11 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
         self.model.is_init = True
 
     def _build(self, pretrained: str | None, config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
-        kind = dtype_argument(dtype)
         if pretrained is not None:
             path = resolve_pretrained(pretrained, 'text encoder')
-            return AutoModel.from_pretrained(path, **config, **kind)
+            return AutoModel.from_pretrained(path, **config, dtype=dtype)
         config.setdefault('vocab_size', len(self.tokenizer))
-        return AutoModel.from_config(AutoConfig.for_model(**config), **kind)
+        return AutoModel.from_config(AutoConfig.for_model(**config), dtype=dtype)
 
     def train(self, mode: bool = True) -> TextEncoder:
         """A frozen encoder stays in evaluation mode: the same text has the same features."""

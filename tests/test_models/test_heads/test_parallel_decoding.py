@@ -7,9 +7,7 @@ import torch
 
 from mmvisionllm.models.heads.parallel_decoding import decode_objects
 from mmvisionllm.models.heads.prefix import embed_prefix
-from mmvisionllm.models.language_models.transformers_bridge import HAS_INTERFACE
 
-pytestmark = pytest.mark.skipif(not HAS_INTERFACE, reason='one pass before transformers 4.53')
 LATE = 'Please find <class> as <format> in <image>'
 
 

@@ -9,7 +9,6 @@ import torch
 
 from mmvisionllm.models.heads.prefix import embed_prefix
 from mmvisionllm.models.heads.text_decoding import generate_texts
-from mmvisionllm.models.language_models.transformers_bridge import HAS_INTERFACE
 
 FAMILIES = {
     'llama': {},
@@ -30,8 +29,6 @@ def build(small, make, **language_model):
 
 @pytest.fixture(scope='module', params=FAMILIES)
 def decoder(request, small, make):
-    if request.param == 'gpt2' and not HAS_INTERFACE:
-        pytest.skip('refused before transformers 4.53')
     return build(small, make, **FAMILIES[request.param])
 
 
@@ -176,8 +173,6 @@ def test_most_words_of_an_answer(learnt, make, number):
 @pytest.mark.parametrize('family', ['llama', 'gpt2'])
 def test_an_answer_ends_where_the_positions_do(small, make, family):
     """GPT-2 has no embedding of a further position."""
-    if family == 'gpt2' and not HAS_INTERFACE:
-        pytest.skip('refused before transformers 4.53')
     length = 'n_positions' if family == 'gpt2' else 'max_position_embeddings'
     config = FAMILIES[family].get('config', small.llama) | {length: 40}
     decoder = build(small, make, config=config)

@@ -7,7 +7,6 @@ import torch
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
 from mmvisionllm.models.language_models.shared_prefix import PrefixMemory
-from mmvisionllm.models.language_models.transformers_bridge import HAS_INTERFACE, sliding_window
 
 LLAMA3_ROPE = dict(
     rope_type='llama3',
@@ -27,13 +26,11 @@ FAMILIES = {
     'mistral': dict(model_type='mistral', sliding_window=20),
     'mistral-whole': dict(model_type='mistral', sliding_window=None),
 }
-HAS_FLASH = importlib.util.find_spec('flash_attn') is not None and torch.cuda.is_available()
 HAS_FLEX = importlib.util.find_spec('torch.nn.attention.flex_attention') is not None
 KERNELS = [
     'sdpa',
     pytest.param('flex_attention', marks=pytest.mark.skipif(not HAS_FLEX, reason='torch < 2.5')),
 ]
-SINCE_453 = pytest.mark.skipif(not HAS_INTERFACE, reason='needs transformers 4.53')
 
 
 def build(small, family, **changes):
@@ -49,8 +46,6 @@ def build(small, family, **changes):
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 and 'added' not in name:
                 parameter.normal_(std=0.3)
-    if not HAS_INTERFACE and sliding_window(model.lm):
-        pytest.skip('refused before transformers 4.53, see test_window_is_refused')
     return model
 
 
@@ -91,22 +86,6 @@ def test_every_kernel_equals_the_dense_mask(small, family, kernel):
         assert (ours - dense).abs().max() < 1e-4 * dense.abs().max()
 
 
-@pytest.mark.parametrize('family', ['llama', 'qwen2', 'qwen3', 'mistral-whole'])
-@pytest.mark.skipif(not HAS_FLASH, reason='needs flash-attn and a GPU')
-def test_flash_attention_equals_the_dense_mask(small, family):
-    model = build(small, family, attn_implementation='flash_attention_2', torch_dtype='bfloat16').cuda()
-    embeddings, layout = (x.cuda() if isinstance(x, torch.Tensor) else x for x in inputs(model))
-    layout = SharedPrefixLayout(layout.valid.cuda(), layout.is_image.cuda(), 4, 5)
-    where = real(layout)
-    exact = build(small, family).cuda().forward_dense(embeddings, layout)[where]
-    rounded = model.forward_dense(embeddings, layout)[where]
-    bound = 2 * (rounded - exact).abs().mean()
-    for grad in (False, True):
-        with torch.set_grad_enabled(grad):
-            assert (model(embeddings, layout)[where] - exact).abs().mean() < bound
-
-
-@SINCE_453
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('family', FAMILIES)
 @torch.no_grad()
@@ -132,7 +111,6 @@ def test_passes_from_a_memory_equal_one_pass(small, family, kernel):
     assert (found - whole)[where].abs().max() < 1e-5 * whole.abs().max().clamp(min=1)
 
 
-@SINCE_453
 @pytest.mark.parametrize('family', ['mistral', 'qwen2-half-window'])
 @torch.no_grad()
 def test_window_hides_what_is_farther(small, family):
@@ -156,26 +134,6 @@ def test_window_hides_what_is_farther(small, family):
     assert torch.equal(free(short, layout), model(short, layout))
 
 
-@pytest.mark.skipif(HAS_INTERFACE, reason='is honoured since transformers 4.53')
-def test_window_is_refused(small):
-    model = small.build(small.language_model(config=dict(small.llama, **FAMILIES['mistral']))).eval()
-    with pytest.raises(NotImplementedError, match='longer than the sliding window of Mistral'):
-        model(*inputs(model))
-    short, layout = inputs(model, lengths=((6, 6, 2),))
-    found = model(short, layout) - model.forward_dense(short, layout)
-    assert found.abs().max() < 1e-4
-
-
-@pytest.mark.skipif(HAS_INTERFACE, reason='can be used since transformers 4.53')
-def test_attention_without_positions_is_refused(small):
-    gpt2 = dict(model_type='gpt2', n_embd=32, n_layer=1, n_head=4)
-    with pytest.raises(NotImplementedError, match='does not hand GPT2LMHeadModel positions'):
-        small.build(small.language_model(config=gpt2))
-
-
 def test_unknown_and_missing_kernels(small):
     with pytest.raises(ValueError, match="must be one of sdpa, flex_attention.* got 'magic'"):
         small.build(small.language_model(attn_implementation='magic'))
-    if importlib.util.find_spec('flash_attn') is None:
-        with pytest.raises(ImportError, match="flash_attention_2' needs flash_attn .pip install"):
-            small.build(small.language_model(attn_implementation='flash_attention_2'))

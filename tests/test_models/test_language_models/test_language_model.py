@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
-from mmvisionllm.models.language_models.transformers_bridge import HAS_INTERFACE
 
 FAMILIES = {
     'llama': dict(model_type='llama', num_key_value_heads=4),
@@ -27,8 +26,6 @@ def family_cfg(small, name):
 
 @pytest.fixture(scope='module', params=FAMILIES)
 def model(request, small):
-    if request.param in ('mistral', 'gpt2') and not HAS_INTERFACE:
-        pytest.skip('refused before transformers 4.53, see test_families.py')
     model = small.build(family_cfg(small, request.param)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

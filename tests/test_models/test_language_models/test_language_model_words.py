@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
-from mmvisionllm.models.language_models.transformers_bridge import HAS_INTERFACE
 
 GPT2 = dict(model_type='gpt2', n_embd=32, n_layer=1, n_head=4, n_positions=40)
 FAMILIES = {
@@ -19,8 +18,6 @@ FAMILIES = {
 
 @pytest.fixture(scope='module', params=FAMILIES)
 def model(request, small):
-    if request.param == 'gpt2' and not HAS_INTERFACE:
-        pytest.skip('refused before transformers 4.53')
     return small.build(small.language_model(**FAMILIES[request.param])).eval()
 
 
@@ -77,6 +74,4 @@ def test_gradient_of_a_words_score_does_not_reach_rows_without_a_word(small):
     ids=['llama', 'gpt2', 'without positions', 'lora'],
 )
 def test_most_positions(small, changes, expected):
-    if changes.get('config') and not HAS_INTERFACE:
-        pytest.skip('refused before transformers 4.53')
     assert small.build(small.language_model(**changes)).max_length == expected

@@ -3,10 +3,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packaging.version import Version
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
@@ -59,8 +57,6 @@ def llama_folder(folder: Path, config: dict | None) -> Path:
     if not LLAMA.joinpath('tokenizer.model').exists():
         pytest.skip("LLaMA's sentencepiece model is not there (../shared/models/llama_tokenizer)")
     if config is None:
-        if Version(transformers.__version__) < Version('4.45'):
-            pytest.skip('transformers 4.44 wants a config.json beside tokenizer.model')
         return LLAMA
     (folder / 'tokenizer.model').write_bytes((LLAMA / 'tokenizer.model').read_bytes())
     config = dict(tokenizer_class='LlamaTokenizer', **SPECIAL, **config)
