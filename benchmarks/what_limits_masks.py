@@ -65,7 +65,9 @@ def measure(model: torch.nn.Module, samples: list[dict], points: int) -> dict[st
     truth, metas = [s.gt_instances for s in data_samples], [s.metainfo for s in data_samples]
     answers = model.bbox_head.points(model.bbox_head(tokens, instructions))
     ellipse = ellipse_descriptors(1, answers.device)
-    for i, (index, objects) in enumerate(model.neck.match(tokens, truth, metas)):
+    for i, (index, objects) in enumerate(
+        model.neck.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], truth, metas)
+    ):
         height, width = metas[i]['img_shape'][:2]
         size = answers.new_tensor([width, height])
         true_boxes, true_points = truth[i].bboxes[objects], truth[i].points[objects]

@@ -62,7 +62,9 @@ def classes(model: nn.Module, batch: dict) -> dict[str, Tensor]:
     said = F.normalize(projector.content_norm(content), dim=-1)
     truth, metas = [s.gt_instances for s in samples], [s.metainfo for s in samples]
     right = dict(language_model=[], nearest_name=[])
-    for i, (index, objects) in enumerate(model.neck.match(tokens, truth, metas)):
+    for i, (index, objects) in enumerate(
+        model.neck.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], truth, metas)
+    ):
         labels = torch.tensor(instructions[i].label_ids)
         names = decoder.language_model.name_embeddings(instructions[i].categories)
         nearest = (said[i, index] @ F.normalize(names, dim=-1).T).argmax(-1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+
+Match = tuple[Tensor, Tensor]
+"""Tokens of an image and the objects that they are matched to, both (n,)."""
 
 
 @dataclass
@@ -16,10 +19,10 @@ class ImageTokens:
         embeddings: (B, M, D) embeddings e_i.
         locations: (B, M, 2) centre points l_i (x, y), normalised by the image's width and height.
         objectness: (B, M) logits: is there an object that the instruction asks for.
-        hidden_states: (L, B, G M, D) outputs of every decoder layer, for the deep supervision of the tokenizer; in
-            training of all G groups of queries, the image tokens first.
-        references: L + 1 reference points of mmdet's decoder, (B, G M, 2) or (B, G M, 4).
         extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
+        layer_scores: (L, B, M, 1) objectness of every decoder layer, for the tokenizer's losses.
+        layer_boxes: (L, B, M, 4) boxes (cx, cy, w, h) of every decoder layer, normalised.
+        hidden_states: (L, B, M, D) outputs of every decoder layer, or None without :class:`OutlineHead`.
         outlines: (B, M, 2, 1 + 2H) descriptors, see :class:`OutlineHead`, or None without one.
         maps: Feature maps, (B, D, H_i, W_i) each, that :class:`OutlineRefiner` looks at, or None without one.
         map_ratios: (B, len(maps), 2) share of a map's width and height that its image fills, as in mmdet.
@@ -28,9 +31,10 @@ class ImageTokens:
     embeddings: Tensor
     locations: Tensor
     objectness: Tensor
-    hidden_states: Tensor | None = None
-    references: list[Tensor] | None = None
     extents: Tensor | None = None
+    layer_scores: Tensor | None = None
+    layer_boxes: Tensor | None = None
+    hidden_states: Tensor | None = None
     outlines: Tensor | None = None
     maps: list[Tensor] | None = None
     map_ratios: Tensor | None = None
@@ -39,24 +43,15 @@ class ImageTokens:
         """The tokens of some images of the batch."""
         if images == list(range(len(self.embeddings))):
             return self
+        index = torch.tensor(images, device=self.embeddings.device)
 
-        def pick(value: Tensor | None, axis: int = 0) -> Tensor | None:
+        def pick(value: Tensor | list[Tensor] | None, axis: int = 0) -> Tensor | list[Tensor] | None:
+            if isinstance(value, list):
+                return [pick(part) for part in value]
             return None if value is None else value.index_select(axis, index)
 
-        index = torch.tensor(images, device=self.embeddings.device)
-        references = self.references and [pick(reference) for reference in self.references]
-        maps = self.maps and [pick(m) for m in self.maps]
-        return ImageTokens(
-            pick(self.embeddings),
-            pick(self.locations),
-            pick(self.objectness),
-            pick(self.hidden_states, 1),
-            references,
-            pick(self.extents),
-            pick(self.outlines),
-            maps,
-            pick(self.map_ratios),
-        )
+        per_layer = ('layer_scores', 'layer_boxes', 'hidden_states')
+        return ImageTokens(**{f.name: pick(getattr(self, f.name), int(f.name in per_layer)) for f in fields(self)})
 
 
 @dataclass

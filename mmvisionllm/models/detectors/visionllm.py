@@ -57,7 +57,7 @@ class VisionLLM(BaseDetector):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.bbox_head = MODELS.build(bbox_head)
-        if self.bbox_head.projector.with_extent and not self.neck.bbox_head.with_extent:
+        if self.bbox_head.projector.with_extent and not self.neck.token_head.with_extent:
             raise ValueError(
                 'bbox_head enters tokens by their boxes (with_extent=True), but token_head regresses centres alone: set '
                 'with_extent to the same in both'
@@ -159,10 +159,10 @@ class VisionLLM(BaseDetector):
         objects = [sample.gt_instances for sample in samples]
         losses, matches = self.neck.loss(tokens, objects, metas)
         if self.neck.outline_refiner is not None:
-            tokens, steps = self.neck.outline_refiner.refine(tokens, matches[-1])
-            refined = self.neck.outline_refiner.loss(tokens, steps, objects, matches[-1], metas)
+            tokens, steps = self.neck.outline_refiner.refine(tokens, matches)
+            refined = self.neck.outline_refiner.loss(tokens, steps, objects, matches, metas)
             losses.update({f'tok_{key}': value for key, value in refined.items()})
-        losses.update(self.bbox_head.loss(tokens, instructions, objects, matches[-1], metas))
+        losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
 
     @staticmethod

@@ -15,7 +15,7 @@ from mmvisionllm.instructions import Instruction
 from mmvisionllm.utils.checkpoint import require_checkpoints
 
 from ..language_models.building import quantized_weights_aside
-from ..structures import DecodedSet, ImageTokens
+from ..structures import DecodedSet, ImageTokens, Match
 from .class_scoring import detection_scores, score_classes
 from .format_parser import FormatParser
 from .format_queries import FormatQueries
@@ -23,7 +23,7 @@ from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
 from .set_criterion import expected_bins, hull
 from .set_reading import read_set
-from .set_targets import Match, match_predictions, set_targets
+from .set_targets import match_predictions, set_targets
 from .step_budget import images_within
 from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector

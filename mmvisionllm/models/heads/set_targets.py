@@ -12,10 +12,7 @@ from torch import Tensor
 from mmdet.models.task_modules.assigners import BaseAssigner
 from mmvisionllm.instructions import Instruction
 
-from ..structures import DecodedSet
-
-Match = tuple[Tensor, Tensor]
-"""Tokens of an image and the objects that they are matched to, both (n,)."""
+from ..structures import DecodedSet, Match
 
 
 @dataclass

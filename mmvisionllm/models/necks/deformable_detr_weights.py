@@ -11,8 +11,8 @@ Deformable DETR                       VisionLLM
 ``level_embed``                       ``neck.level_embed``
 ``reference_points_fc.*``             ``neck.reference_points_fc.*``
 ``query_embedding.weight``            ``neck.query_embedding.weight``: the first M of its (300) queries
-``bbox_head.reg_branches.*``          ``neck.bbox_head.reg_branches.*``
-``bbox_head.cls_branches.*``          ``neck.bbox_head.cls_branches.*``: one output, the mean over the classes;
+``bbox_head.reg_branches.*``          ``neck.token_head.reg_branches.*``
+``bbox_head.cls_branches.*``          ``neck.token_head.cls_branches.*``: one output, the mean over the classes;
                                       ``bbox_head.projector.linear``: of the last layer, their differences from the mean
 ====================================  ===============================================================================
 
@@ -51,7 +51,7 @@ _MOVED = {
     'level_embed': 'neck.level_embed',
     'reference_points_fc.': 'neck.reference_points_fc.',
     'query_embedding.': 'neck.query_embedding.',
-    'bbox_head.': 'neck.bbox_head.',
+    'bbox_head.': 'neck.token_head.',
 }
 
 
@@ -100,7 +100,7 @@ def has_box_refine(state_dict: Mapping[str, Tensor]) -> bool:
     """Whether a Deformable DETR, converted or not, refines boxes: each layer then has its own regression branch."""
     branches: dict[str, list[Tensor]] = {}
     for name, weight in state_dict.items():
-        layer_and_name = name.partition('bbox_head.reg_branches.')[2]
+        layer_and_name = name.partition('_head.reg_branches.')[2]
         if layer_and_name:
             branches.setdefault(layer_and_name.partition('.')[2], []).append(weight)
     return any(not torch.equal(same[0], other) for same in branches.values() for other in same[1:])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Sequence
 
+import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+
+from ..structures import Match
 
 
 @MODELS.register_module()
@@ -31,21 +32,38 @@ class ImageTokenHead(DeformableDETRHead):
         if not with_extent and self.loss_iou.loss_weight:
             raise ValueError('with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)')
 
-    @contextmanager
-    def recorded(self) -> Iterator[list[Tensor]]:
-        """What is matched meanwhile, in a list: (M,) ``gt_inds`` of mmdet's assigners, layer by layer, image by image."""
-        assigner, found = self.assigner, []
+    def loss(
+        self, scores: Tensor, boxes: Tensor, batch_gt_instances: Sequence[InstanceData], batch_img_metas: list[dict]
+    ) -> dict[str, Tensor]:
+        """Losses of every decoder layer.
 
-        def assign(*args: Any, **kwargs: Any) -> Any:
-            result = assigner.assign(*args, **kwargs)
-            found.append(result.gt_inds)
-            return result
+        Args:
+            scores: (L, B, M, 1) logits.
+            boxes: (L, B, M, 4) normalised (cx, cy, w, h).
+            batch_gt_instances: ``bboxes`` (n, 4) in pixels.
+            batch_img_metas: With ``img_shape`` (height, width).
+        """
+        targets = [self._without_classes(gt) for gt in batch_gt_instances]
+        return self.loss_by_feat(scores, boxes, None, None, targets, batch_img_metas)
 
-        self.assigner = SimpleNamespace(assign=assign)
-        try:
-            yield found
-        finally:
-            self.assigner = assigner
+    @torch.no_grad()
+    def match(
+        self, scores: Tensor, boxes: Tensor, batch_gt_instances: Sequence[InstanceData], batch_img_metas: list[dict]
+    ) -> list[Match]:
+        """Bipartite matching of one layer's tokens to objects, the same as in the loss; arguments as there, without L."""
+        matches = []
+        for score, box, gt, meta in zip(scores, boxes, batch_gt_instances, batch_img_metas):
+            height, width = meta['img_shape'][:2]
+            pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
+            predicted = InstanceData(scores=score, bboxes=pixels)
+            gt_inds = self.assigner.assign(predicted, self._without_classes(gt), meta).gt_inds
+            index = (gt_inds > 0).nonzero().flatten()
+            matches.append((index, gt_inds[index] - 1))
+        return matches
+
+    @staticmethod
+    def _without_classes(gt_instances: InstanceData) -> InstanceData:
+        return InstanceData(bboxes=gt_instances.bboxes, labels=torch.zeros_like(gt_instances.labels))
 
     def _get_targets_single(
         self, cls_score: Tensor, bbox_pred: Tensor, gt_instances: InstanceData, img_meta: dict

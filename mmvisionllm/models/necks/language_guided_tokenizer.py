@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,15 +12,17 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet.models.detectors import DeformableDETR
-from mmdet.models.layers import inverse_sigmoid
+from mmdet.models.layers import (
+    DeformableDetrTransformerDecoder,
+    DeformableDetrTransformerEncoder,
+    SinePositionalEncoding,
+)
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.utils import ConfigType, OptConfigType
 
 from ..layers import LanguageFusion
-from ..structures import ImageTokens
+from ..structures import ImageTokens, Match
 from .outline_head import OutlineHead
 from .outline_refiner import OutlineRefiner
 
@@ -30,8 +31,9 @@ from .outline_refiner import OutlineRefiner
 class LanguageGuidedTokenizer(BaseModule):
     """Deformable DETR's transformer over language-aware features.
 
-    The transformer is mmdet's own, layer by layer and step by step, under the same state-dict names, so that a released
-    Deformable DETR checkpoint initialises it (see :mod:`mmvisionllm.models.necks.deformable_detr_weights`).
+    Encoder and decoder are mmdet's own, under the same state-dict names, so that a released Deformable DETR checkpoint
+    initialises them (see :mod:`mmvisionllm.models.necks.deformable_detr_weights`): without a text encoder, features and
+    references are exactly those of mmdet's ``DeformableDETR``.
 
     Args:
         channel_mapper: mmdet neck that brings the backbone's features to four scales of ``embed_dims`` channels.
@@ -53,15 +55,6 @@ class LanguageGuidedTokenizer(BaseModule):
         ValueError: for box refinement where the token head regresses centers alone.
     """
 
-    # mmdet implements these steps on the detector; they touch nothing but the attributes built by `_init_layers`.
-    _init_layers = DeformableDETR._init_layers
-    pre_transformer = DeformableDETR.pre_transformer
-    pre_decoder = DeformableDETR.pre_decoder
-    forward_encoder = DeformableDETR.forward_encoder
-    forward_decoder = DeformableDETR.forward_decoder
-    get_valid_ratio = staticmethod(DeformableDETR.get_valid_ratio)
-    as_two_stage = False
-
     def __init__(
         self,
         channel_mapper: ConfigType,
@@ -81,31 +74,28 @@ class LanguageGuidedTokenizer(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.channel_mapper = MODELS.build(channel_mapper)
         self.num_queries = num_queries
-        self.num_feature_levels = num_feature_levels
         self.with_box_refine = with_box_refine
-        self.encoder, self.decoder = encoder, decoder
-        self.positional_encoding = dict(num_feats=128, normalize=True, offset=-0.5)
-        self.positional_encoding.update(positional_encoding or {})
-        num_layers = decoder['num_layers']
-        self._init_layers()
-        # mmdet leaves this uninitialised until `init_weights`, which an inferencer without weights never calls.
-        nn.init.normal_(self.level_embed)
-        token_head = copy.deepcopy(dict(token_head))
-        token_head.update(
-            embed_dims=self.embed_dims,
-            num_pred_layer=num_layers,
-            share_pred_layer=not with_box_refine,
+        self.positional_encoding = SinePositionalEncoding(
+            **{'num_feats': 128, 'normalize': True, 'offset': -0.5, **(positional_encoding or {})}
         )
-        # `bbox_head` is the name under which mmdet's decoder step looks for the branches that refine boxes.
-        self.bbox_head = MODELS.build(token_head)
-        if with_box_refine and not self.bbox_head.with_extent:
+        self.encoder = DeformableDetrTransformerEncoder(**encoder)
+        self.decoder = DeformableDetrTransformerDecoder(**decoder)
+        self.embed_dims = self.encoder.embed_dims
+        self.query_embedding = nn.Embedding(num_queries, 2 * self.embed_dims)
+        self.level_embed = nn.Parameter(torch.empty(num_feature_levels, self.embed_dims))
+        self.reference_points_fc = nn.Linear(self.embed_dims, 2)
+        nn.init.normal_(self.level_embed)
+        num_layers = self.decoder.num_layers
+        branches = dict(num_pred_layer=num_layers, share_pred_layer=not with_box_refine)
+        self.token_head = MODELS.build({**token_head, 'embed_dims': self.embed_dims, **branches})
+        if with_box_refine and not self.token_head.with_extent:
             raise ValueError(
                 'with_box_refine=True refines boxes, but token_head regresses centers alone (with_extent=False): their '
                 'widths and heights would have no gradient. Set with_box_refine=False, or token_head.with_extent=True'
             )
         self.outline_head = None
         if outline_head is not None:
-            if not self.bbox_head.with_extent:
+            if not self.token_head.with_extent:
                 raise ValueError('outline_head tells outlines in units of boxes: set with_extent=True in token_head')
             self.outline_head = OutlineHead(self.embed_dims, num_layers, **outline_head)
         self.outline_refiner = None
@@ -157,42 +147,70 @@ class LanguageGuidedTokenizer(BaseModule):
         if self.text_encoder is not None:
             language, language_mask = self.text_encoder(texts)
             features = tuple(fuse(feature, language, language_mask) for fuse, feature in zip(self.fusions, features))
-        encoder_inputs, decoder_inputs = self.pre_transformer(features, batch_data_samples)
-        encoded = self.forward_encoder(**encoder_inputs)
-        # mmdet's `pre_decoder` returns the head's inputs too; a single-stage decoder has none.
-        extra, _ = self.pre_decoder(**encoded)
-        decoder_inputs.update(extra)
-        decoded = self.forward_decoder(**decoder_inputs)
-        hidden_states, references = decoded['hidden_states'], decoded['references']
-        last = hidden_states[-1]
-        reference = inverse_sigmoid(references[len(hidden_states) - 1])
-        change = self.bbox_head.reg_branches[-1](last)
-        # Reference points are centres, or boxes once they have been refined.
-        boxes = (change + F.pad(reference, (0, 4 - reference.size(-1)))).sigmoid()
-        locations, extents = boxes.split(2, -1)
-        objectness = self.bbox_head.cls_branches[-1](last)[..., 0]
+        inputs, geometry = self._flatten(features, batch_data_samples)
+        memory = self.encoder(**inputs, **geometry)
+        hidden_states, references = self._decode(memory, geometry)
+        scores, boxes = self.token_head(hidden_states, references)
+        locations, extents = boxes[-1].split(2, -1)
         tokens = ImageTokens(
-            last,
+            hidden_states[-1],
             locations,
-            objectness,
-            hidden_states,
-            references,
-            extents if self.bbox_head.with_extent else None,
-            None if self.outline_head is None else self.outline_head(last),
+            scores[-1, ..., 0],
+            extents if self.token_head.with_extent else None,
+            scores,
+            boxes,
         )
+        if self.outline_head is not None:
+            tokens = replace(tokens, hidden_states=hidden_states, outlines=self.outline_head(hidden_states[-1]))
         if self.outline_refiner is None:
             return tokens
-        ratios, sizes = decoder_inputs['valid_ratios'], decoder_inputs['spatial_shapes'].tolist()
-        tokens = self.outline_refiner.look(tokens, decoder_inputs['memory'], sizes, ratios)
+        sizes = [tuple(feature.shape[-2:]) for feature in features]
+        tokens = self.outline_refiner.look(tokens, memory, sizes, geometry['valid_ratios'])
         # In training, only what is matched is worth it.
         return tokens if self.training else replace(tokens, outlines=self.outline_refiner(tokens)[-1])
+
+    def _flatten(
+        self, features: Sequence[Tensor], batch_data_samples: SampleList
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Feature maps, each (B, D, H_i, W_i) -> the inputs of mmdet's encoder, and those that its decoder shares."""
+        padding = features[0].new_ones(len(batch_data_samples), *batch_data_samples[0].batch_input_shape)
+        for mask, sample in zip(padding, batch_data_samples):
+            height, width = sample.img_shape[:2]
+            mask[:height, :width] = 0
+        masks = [F.interpolate(padding[None], size=feature.shape[-2:])[0].bool() for feature in features]
+        places = [self.positional_encoding(mask) + level[:, None, None] for mask, level in zip(masks, self.level_embed)]
+        shapes = torch.tensor([feature.shape[-2:] for feature in features], device=padding.device)
+        valid = [torch.stack([(~m[:, 0]).sum(1) / m.size(2), (~m[:, :, 0]).sum(1) / m.size(1)], -1) for m in masks]
+        query, query_pos = (
+            torch.cat([value.flatten(2).transpose(1, 2) for value in values], 1) for values in (features, places)
+        )
+        return dict(query=query, query_pos=query_pos), dict(
+            key_padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1),
+            spatial_shapes=shapes,
+            level_start_index=F.pad(shapes.prod(1).cumsum(0)[:-1], (1, 0)),
+            valid_ratios=torch.stack(valid, 1),
+        )
+
+    def _decode(self, memory: Tensor, geometry: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """(L, B, M, D) hidden states of mmdet's decoder, and its L + 1 reference points, (B, M, 2 or 4)."""
+        query_pos, query = self.query_embedding.weight.expand(len(memory), -1, -1).split(self.embed_dims, -1)
+        reference = self.reference_points_fc(query_pos).sigmoid()
+        hidden_states, references = self.decoder(
+            query=query,
+            query_pos=query_pos,
+            value=memory,
+            reference_points=reference,
+            reg_branches=self.token_head.reg_branches if self.with_box_refine else None,
+            **geometry,
+        )
+        return hidden_states, [reference, *references]
 
     def loss(
         self,
         tokens: ImageTokens,
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
-    ) -> tuple[dict[str, Tensor], list[list[tuple[Tensor, Tensor]]]]:
+    ) -> tuple[dict[str, Tensor], list[Match]]:
         """L_tok of every decoder layer; keys begin with ``tok_``.
 
         Args:
@@ -201,49 +219,14 @@ class LanguageGuidedTokenizer(BaseModule):
             batch_img_metas: With ``img_shape`` (height, width).
 
         Returns:
-            The losses, and the matches of every layer, as of :meth:`match`.
+            The losses, and the last layer's matches, as of :meth:`ImageTokenHead.match`.
         """
-        outputs = self.bbox_head(tokens.hidden_states, tokens.references)
-        targets = self._targets(batch_gt_instances)
-        with self.bbox_head.recorded() as assigned:
-            losses = self.bbox_head.loss_by_feat(*outputs, None, None, targets, batch_img_metas)
-        layer_matches = [
-            [self._pairs(gt_inds) for gt_inds in assigned[first : first + len(batch_gt_instances)]]
-            for first in range(0, len(assigned), len(batch_gt_instances))
-        ]
-        if self.outline_head is not None:
-            losses.update(self.outline_head.loss(tokens.hidden_states, batch_gt_instances, layer_matches))
-        return {f'tok_{key}': value for key, value in losses.items()}, layer_matches
-
-    @torch.no_grad()
-    def match(
-        self,
-        tokens: ImageTokens,
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Bipartite matching of the last decoder layer's tokens to objects.
-
-        Returns:
-            Per image the indices of matched tokens and of their objects, both (n,).
-        """
-        scores, boxes = self.bbox_head(tokens.hidden_states, tokens.references)
-        pairs = []
-        targets = self._targets(batch_gt_instances)
-        for score, box, target, meta in zip(scores[-1], boxes[-1], targets, batch_img_metas):
-            height, width = meta['img_shape'][:2]
-            pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
-            predicted = InstanceData(scores=score, bboxes=pixels)
-            pairs.append(self._pairs(self.bbox_head.assigner.assign(predicted, target, meta).gt_inds))
-        return pairs
-
-    @staticmethod
-    def _pairs(gt_inds: Tensor) -> tuple[Tensor, Tensor]:
-        """Matched tokens and their objects, both (n,), of an assigner's (M,) result."""
-        index = (gt_inds > 0).nonzero().flatten()
-        return index, gt_inds[index] - 1
-
-    @staticmethod
-    def _targets(batch_gt_instances: list[InstanceData]) -> list[InstanceData]:
-        """Objects without their classes."""
-        return [InstanceData(bboxes=gt.bboxes, labels=torch.zeros_like(gt.labels)) for gt in batch_gt_instances]
+        truth = batch_gt_instances, batch_img_metas
+        losses = self.token_head.loss(tokens.layer_scores, tokens.layer_boxes, *truth)
+        layers = zip(tokens.layer_scores, tokens.layer_boxes)
+        if self.outline_head is None:
+            matches = [self.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], *truth)]
+        else:
+            matches = [self.token_head.match(*layer, *truth) for layer in layers]
+            losses.update(self.outline_head.loss(tokens.hidden_states, batch_gt_instances, matches))
+        return {f'tok_{key}': value for key, value in losses.items()}, matches[-1]

@@ -147,21 +147,24 @@ def test_every_key_has_its_place(refine):
     assert has_box_refine(converted) is refine
 
 
+@pytest.mark.parametrize('padded', [False, True], ids=['whole', 'padded'])
 @pytest.mark.parametrize('refine', [False, True], ids=['plain', 'refine'])
-def test_neck_equals_the_detr(refine, tmp_path):
+def test_neck_equals_the_detr(refine, padded, tmp_path):
     detr = build_detr(refine=refine)
     model = build_visionllm(save(detr, tmp_path / 'detr.pth', 'module.'), refine=refine)
     model.init_weights()
     model.eval()
     images = torch.randn(2, 3, 64, 96)
-    shapes = ((64, 96), (48, 80))  # the second is padded
+    shapes = ((64, 96), (48, 80) if padded else (64, 96))
     samples = [DetDataSample(metainfo=dict(img_shape=shape, batch_input_shape=(64, 96))) for shape in shapes]
     with torch.no_grad():
         scores, boxes = detr(images, samples, mode='tensor')
+        theirs = detr.forward_transformer(detr.extract_feat(images), samples)
         tokens = model.neck(model.extract_feat(images), ['', ''], samples)
     assert boxes[-1, ..., :2].std() > 0.01  # the random model places its queries apart
-    torch.testing.assert_close(tokens.locations, boxes[-1, ..., :2])
-    torch.testing.assert_close(tokens.objectness, scores[-1].mean(-1))
+    assert torch.equal(tokens.embeddings, theirs['hidden_states'][-1])
+    assert torch.equal(tokens.layer_boxes, boxes)
+    torch.testing.assert_close(tokens.layer_scores[..., 0], scores.mean(-1))
 
 
 def test_cuts_queries_and_averages_classes():
@@ -169,9 +172,9 @@ def test_cuts_queries_and_averages_classes():
     converted = convert_deformable_detr(state, 4)
     queries = converted['neck.query_embedding.weight']
     torch.testing.assert_close(queries, state['query_embedding.weight'][:4])
-    weight = converted['neck.bbox_head.cls_branches.1.weight']
+    weight = converted['neck.token_head.cls_branches.1.weight']
     torch.testing.assert_close(weight[0], state['bbox_head.cls_branches.1.weight'].sum(0) / CLASSES)
-    assert converted['neck.bbox_head.cls_branches.1.bias'].shape == (1,)
+    assert converted['neck.token_head.cls_branches.1.bias'].shape == (1,)
 
 
 def test_initializer_comes_after_the_children_and_leaves_the_rest(tmp_path):
@@ -271,10 +274,10 @@ def test_box_refinement_must_agree(refine, tmp_path):
 
 def test_other_sizes_are_refused(tmp_path):
     path = save(build_detr(layers=3), tmp_path / 'detr.pth')
-    with pytest.raises(ValueError, match=r'neck.bbox_head.cls_branches.2.bias is left over'):
+    with pytest.raises(ValueError, match=r'neck.decoder.layers.2.cross_attn.attention_weights.bias is left over'):
         build_visionllm(path).init_weights()
     path = save(build_detr(), path)
-    with pytest.raises(ValueError, match=r'neck.bbox_head.cls_branches.2.bias is missing'):
+    with pytest.raises(ValueError, match=r'neck.decoder.layers.2.cross_attn.attention_weights.bias is missing'):
         build_visionllm(path, layers=3).init_weights()
     state = build_detr().state_dict()
     state['level_embed'] = torch.zeros(4, 64)

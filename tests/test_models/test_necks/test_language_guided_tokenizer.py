@@ -3,6 +3,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 TEXTS = ['find the star and the heart', 'where is the plus sign']
 PAPER = dict(  # centre points alone, see ImageTokenHead
@@ -31,6 +32,10 @@ def make_inputs(height=64, width=96, batch=2, seed=0):
     return features, [DetDataSample(metainfo=meta) for _ in range(batch)]
 
 
+def match(neck, tokens, truth, samples):
+    return neck.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], truth, metas(samples))
+
+
 def metas(samples):
     return [sample.metainfo for sample in samples]
 
@@ -54,17 +59,14 @@ def test_number_of_tokens_does_not_depend_on_the_resolution(neck, height, width)
     assert tokens.locations.shape == (2, 10, 2)
     assert tokens.objectness.shape == (2, 10)
     assert ((tokens.locations > 0) & (tokens.locations < 1)).all()
-    assert tokens.hidden_states.shape == (2, 2, 10, 32) and len(tokens.references) == 3
-    assert torch.equal(tokens.hidden_states[-1], tokens.embeddings)
+    assert tokens.layer_scores.shape == (2, 2, 10, 1) and tokens.layer_boxes.shape == (2, 2, 10, 4)
 
 
 def test_locations_are_the_centres_that_the_head_supervises(neck):
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
-    scores, boxes = neck.bbox_head(tokens.hidden_states, tokens.references)
-    torch.testing.assert_close(tokens.locations, boxes[-1][..., :2])
-    torch.testing.assert_close(tokens.extents, boxes[-1][..., 2:])
-    torch.testing.assert_close(tokens.objectness, scores[-1][..., 0])
+    assert torch.equal(torch.cat([tokens.locations, tokens.extents], -1), tokens.layer_boxes[-1])
+    assert torch.equal(tokens.objectness, tokens.layer_scores[-1, ..., 0])
 
 
 def test_text_changes_the_tokens_of_its_own_image(neck):
@@ -118,22 +120,27 @@ def test_matching_is_one_to_one(neck):
     tokens = neck(features, TEXTS, samples)
     many = InstanceData(bboxes=torch.rand(25, 4).sort(-1)[0] * 60, labels=torch.zeros(25).long())
     none = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
-    (crowded, of_many), (empty, of_none) = neck.match(tokens, [many, none], metas(samples))
+    (crowded, of_many), (empty, of_none) = match(neck, tokens, [many, none], samples)
     assert sorted(crowded.tolist()) == list(range(10))  # more objects than tokens
     assert len(set(of_many.tolist())) == 10 and max(of_many) < 25
     assert len(empty) == len(of_none) == 0
-    for index, objects in neck.match(tokens, GROUND_TRUTH, metas(samples)):
+    for index, objects in match(neck, tokens, GROUND_TRUTH, samples):
         assert sorted(objects.tolist()) == list(range(len(objects)))
         assert len(set(index.tolist())) == len(objects)
 
 
 def test_losses_and_what_follows_are_of_the_same_matching(neck):
+    """mmdet's targets are of its own call of the assigner."""
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
     _, matches = neck.loss(tokens, GROUND_TRUTH, metas(samples))
-    assert len(matches) == len(tokens.hidden_states)
-    for found, expected in zip(matches[-1], neck.match(tokens, GROUND_TRUTH, metas(samples)), strict=True):
-        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    one_class = [InstanceData(bboxes=g.bboxes, labels=torch.zeros_like(g.labels)) for g in GROUND_TRUTH]
+    last = list(tokens.layer_scores[-1]), list(tokens.layer_boxes[-1])
+    labels, _, boxes, *_ = neck.token_head.get_targets(*last, one_class, metas(samples))
+    for i, (index, objects) in enumerate(matches):
+        assert torch.equal((labels[i] == 0).nonzero().flatten(), index) and len(index) == len(GROUND_TRUTH[i])
+        theirs = bbox_cxcywh_to_xyxy(boxes[i][index]) * torch.tensor([96.0, 64, 96, 64])
+        torch.testing.assert_close(theirs, GROUND_TRUTH[i].bboxes[objects])
 
 
 def test_images_without_objects(neck):
@@ -156,7 +163,7 @@ def overfit(neck, steps=40):
         optimizer.step()
         history.append({k: float(v) for k, v in losses.items()})
     tokens = neck.eval()(features, TEXTS, samples)
-    matches = neck.match(tokens, GROUND_TRUTH, metas(samples))
+    matches = match(neck, tokens, GROUND_TRUTH, samples)
     errors, scores = [], []
     for i, (index, objects) in enumerate(matches):
         centres = GROUND_TRUTH[i].bboxes.view(-1, 2, 2).mean(1) / torch.tensor([96.0, 64.0])
@@ -182,7 +189,7 @@ def test_paper_mode_does_not_train_the_extent(small):
     losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
     assert losses['tok_loss_iou'] == 0 and losses['tok_loss_bbox'] > 0
     sum(losses.values()).backward()
-    last = neck.bbox_head.reg_branches[0][-1].weight.grad  # rows x, y, w, h
+    last = neck.token_head.reg_branches[0][-1].weight.grad  # rows x, y, w, h
     assert last[:2].abs().sum() > 0 and last[2:].abs().sum() == 0
 
 

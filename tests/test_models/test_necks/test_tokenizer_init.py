@@ -36,6 +36,7 @@ def test_same_spread_of_every_weight(pair):
         if name.startswith('backbone.') or 'cls_branches' in name:
             continue
         name = f'channel_mapper.{name[5:]}' if name.startswith('neck.') else name
+        name = name.replace('bbox_head', 'token_head')
         if theirs.numel() < 256:
             continue
         spread = theirs.std().item()
