@@ -69,7 +69,7 @@ def build(args: argparse.Namespace) -> OpenEndedDecoder:
     )
     cfg = dict(type='OpenEndedDecoder', language_model=language_model)
     with torch.device(args.device):
-        decoder = MODELS.build({**cfg, 'tokens_per_pass': args.tokens_per_pass})
+        decoder = MODELS.build({**cfg, 'test_cfg': dict(tokens_per_pass=args.tokens_per_pass)})
     return decoder.to(args.device)
 
 

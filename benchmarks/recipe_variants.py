@@ -37,7 +37,7 @@ STEPS = {
     'expectation': EXPECTED,
     'soft targets': SOFT,
     'box losses': BOX_LOSSES,
-    'matched by tokens': {'bbox_head.train_cfg': None},
+    'matched by tokens': {'train_cfg': None},
 }
 NAMELESS = 'tokens do not begin as names'
 PARTS = {

@@ -43,7 +43,7 @@ def predictions(model: nn.Module, batch: dict) -> dict[str, list]:
     boxes = dict(decoder=decoder.points(decoded), tokens=own.unflatten(-1, (2, 2)))
     return {
         name: [
-            read_set(scores[i], points[i], instructions[i], s.metainfo, decoder.max_per_img)
+            read_set(scores[i], points[i], instructions[i], s.metainfo, decoder.test_cfg['max_per_img'])
             for i, s in enumerate(samples)
         ]
         for name, points in boxes.items()

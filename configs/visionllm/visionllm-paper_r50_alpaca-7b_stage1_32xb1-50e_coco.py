@@ -6,4 +6,4 @@ model = dict(
         checkpoint='https://download.openmmlab.com/mmdetection/v3.0/deformable_detr/'
         'deformable-detr_r50_16xb2-50e_coco/deformable-detr_r50_16xb2-50e_coco_20221029_210934-6bc7d21b.pth'),
     neck=_base_.paper_neck,
-    bbox_head=_base_.paper_bbox_head)
+    bbox_head=_base_.paper_bbox_head, train_cfg=_base_.paper_train_cfg)

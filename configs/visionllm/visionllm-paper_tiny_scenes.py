@@ -7,4 +7,4 @@ _base_ = ['./visionllm_tiny_scenes.py', '../_base_/models/paper_form.py']
 model = dict(
     init_cfg=dict(checkpoint='work_dirs/deformable-detr_tiny_scenes/iter_2400.pth'),
     neck=_base_.paper_neck,
-    bbox_head=_base_.paper_bbox_head)
+    bbox_head=_base_.paper_bbox_head, train_cfg=_base_.paper_train_cfg)

@@ -47,8 +47,8 @@ model = dict(
             location_sigma=2.0,
             loss_bbox=dict(loss_weight=20.0)),
         # With two samples and no practice, a sixth of the polygons' numbers of points were misread.
-        format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2),
-        generation=dict(max_new_tokens=32)))
+        format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2)),
+    test_cfg=dict(generation=dict(max_new_tokens=32)))
 train_dataloader = dict(
     # A process that loads is a third one on two cores, and threads that work in step wait for one another.
     num_workers=0,

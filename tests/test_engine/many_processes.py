@@ -134,7 +134,7 @@ def mixed_config(scenes: Path, work_dir: Path, batch_size: int, validate: bool =
             cfg[part] = stage2[part]
         cfg.val_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
         cfg.train_cfg.val_interval = cfg.train_cfg.max_iters
-        cfg.model.bbox_head.generation = dict(max_new_tokens=4)
+        cfg.model.test_cfg = dict(generation=dict(max_new_tokens=4))
     # All instructions of a batch: which ones are left out depends on the number of processes.
     cfg.model.bbox_head.format_parser = dict(loss_weight=10.0, num_samples=100)
     cfg.model.bbox_head.text_weight = 10.0

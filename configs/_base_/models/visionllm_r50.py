@@ -85,7 +85,8 @@ model = dict(
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
         with_extent=True,  # boxes are refined from layer to layer: embeddings hold their changes alone
-        max_per_img=100))  # COCO scores 100 boxes per image
+        ),
+    test_cfg=dict(max_per_img=100))  # COCO scores 100 boxes per image
 
 # What stands in for `pretrained` when the model is built without weights (mmvisionllm.utils.meta_build).
 architectures = dict(

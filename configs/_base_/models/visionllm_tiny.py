@@ -106,5 +106,5 @@ model = dict(
         with_extent=True,  # boxes are refined from layer to layer: embeddings hold their changes alone
         # AdamW takes the same steps in the language model whatever the scale of its losses, but gradients are clipped by
         # their norm over all parameters: the language model's shall not drown the tokenizer's.
-        loss_weight=0.3,
-        max_per_img=100))
+        loss_weight=0.3),
+    test_cfg=dict(max_per_img=100))

@@ -37,7 +37,7 @@ class VisionLLM(BaseDetector):
     Args:
         backbone: Any mmdet backbone.
         neck: :class:`LanguageGuidedTokenizer`.
-        bbox_head: :class:`OpenEndedDecoder`.
+        bbox_head: :class:`OpenEndedDecoder`, which gets ``train_cfg`` and ``test_cfg``.
         instruction: Arguments of :meth:`Instruction.from_text` for the default instruction, or its text.
     """
 
@@ -53,10 +53,10 @@ class VisionLLM(BaseDetector):
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
-        self.bbox_head = MODELS.build(bbox_head)
+        own = {key: cfg for key, cfg in dict(train_cfg=train_cfg, test_cfg=test_cfg).items() if cfg is not None}
+        self.bbox_head = MODELS.build({**bbox_head, **own})
         if self.bbox_head.projector.with_extent and not self.neck.token_head.with_extent:
             raise ValueError(
                 'bbox_head enters tokens by their boxes (with_extent=True), but token_head regresses centres alone: set '

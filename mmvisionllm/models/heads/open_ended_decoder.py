@@ -14,7 +14,7 @@ from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
 from mmvisionllm.utils.checkpoint import require_checkpoints
 
-from ..language_models.building import quantized_weights_aside
+from ..language_models.building import quantized_weights_aside, refuse_unknown
 from ..structures import DecodedSet, ImageTokens, Match
 from .class_scoring import detection_scores, score_classes
 from .format_parser import FormatParser
@@ -39,9 +39,6 @@ class OpenEndedDecoder(BaseModule):
         loss_weight: Weight of L_dec.
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
         decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
-        max_per_img: Most objects per image.
-        tokens_per_pass: Most tokens that the language model sees at once at test time, over all images of a batch, see
-            :func:`decode_objects`: it bounds memory, not the number of objects. None for no bound.
         tokens_per_step: Most tokens that the language model sees at once in training on sets of objects, see
             :func:`images_within`: the tokenizer learns from all images of a batch, the language model from those that
             fit, at least one. None for all.
@@ -50,15 +47,19 @@ class OpenEndedDecoder(BaseModule):
             tokens: above 1, they have more of a say in them beside sets of objects.
         fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
             image's tokens to count, they need not find out.
-        generation: Arguments of transformers' ``generate`` for texts. Greedy by default.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
         train_cfg: With an ``assigner`` of mmdet, objects are matched to the decoder's own predictions, of all M tokens,
             as in the paper. Without, those of the tokenizer's matches are decoded alone.
+        test_cfg: ``max_per_img``, most objects per image, 100; ``tokens_per_pass``, most tokens that the language model
+            sees at once, over all images of a batch, 768, see :func:`decode_objects`: it bounds memory, not the number of
+            objects, None for no bound; ``generation``, arguments of transformers' ``generate`` for texts, by default greedy
+            and of 48 tokens at most.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
-        ValueError: for an unknown ``decode_mode``, or several texts per image in ``generation``.
+        ValueError: for an unknown ``decode_mode`` or key of ``train_cfg`` or ``test_cfg``, or several texts per image in
+            ``generation``.
     """
 
     def __init__(
@@ -69,15 +70,13 @@ class OpenEndedDecoder(BaseModule):
         loss_weight: float = 1.0,
         with_extent: bool = False,
         decode_mode: str = 'expectation',
-        max_per_img: int = 100,
-        tokens_per_pass: int | None = 768,
         tokens_per_step: int | None = None,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
         fade_background: bool = False,
-        generation: OptConfigType = None,
         format_parser: OptConfigType = None,
         train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -93,17 +92,18 @@ class OpenEndedDecoder(BaseModule):
         )
         self.criterion = MODELS.build(dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary))
         self.loss_weight = loss_weight
+        self.test_cfg = dict(max_per_img=100, tokens_per_pass=768, generation={})
+        refuse_unknown('train_cfg', train_cfg or {}, {'assigner'})
+        refuse_unknown('test_cfg', test_cfg or {}, set(self.test_cfg))
+        self.test_cfg.update(test_cfg or {})
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.decode_mode = decode_mode
-        self.max_per_img = max_per_img
-        self.tokens_per_pass = tokens_per_pass
         self.tokens_per_step = tokens_per_step
         self.text_weight = text_weight
         self.text_token_grad = text_token_grad
         self.fade_background = fade_background
-        self.generation = dict(max_new_tokens=48, do_sample=False) | (generation or {})
-        if self.generation.get('num_return_sequences', 1) != 1:
+        if self.test_cfg['generation'].get('num_return_sequences', 1) != 1:
             raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
         self.format_queries = FormatQueries(self.language_model.hidden_size, self.language_model.added.std)
@@ -175,7 +175,7 @@ class OpenEndedDecoder(BaseModule):
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
         model, num_points = self.language_model, queries.size(2) // 2
         prefix = embed_prefix(model, instructions, image)
-        passes = decode_objects(model, prefix, objects, queries, self.tokens_per_pass)
+        passes = decode_objects(model, prefix, objects, queries, self.test_cfg['tokens_per_pass'])
         places = self.vocabulary.location_slice
         answers = (
             (
@@ -276,11 +276,12 @@ class OpenEndedDecoder(BaseModule):
         decoded = self(tokens, instructions)
         points, scores = self.points(decoded), detection_scores(tokens, decoded)
         return [
-            read_set(scores[i], points[i], instructions[i], meta, self.max_per_img, rescale)
+            read_set(scores[i], points[i], instructions[i], meta, self.test_cfg['max_per_img'], rescale)
             for i, meta in enumerate(batch_img_metas)
         ]
 
     @torch.no_grad()
     def generate(self, tokens: ImageTokens, instructions: Sequence[Instruction]) -> list[str]:
         """Texts for images, see :func:`generate_texts`."""
-        return generate_texts(self, tokens, instructions, **self.generation)
+        options = dict(max_new_tokens=48, do_sample=False) | self.test_cfg['generation']
+        return generate_texts(self, tokens, instructions, **options)

@@ -56,7 +56,7 @@ def load(datasets):
 @pytest.fixture(scope='module')
 def detector(small):
     generation = dict(max_new_tokens=6)
-    return small.build(small.detector(bbox_head__generation=generation)).eval()
+    return small.build(small.detector(test_cfg=dict(generation=generation))).eval()
 
 
 def run(detector, batch, mode):
@@ -103,7 +103,7 @@ def test_losses_of_a_mixed_batch_are_those_of_its_kinds(detector, load):
 @pytest.fixture
 def loud(small):
     """Large weights in the language model: answers depend on the image tokens well above rounding."""
-    detector = small.build(small.detector(bbox_head__generation=dict(max_new_tokens=12))).eval()
+    detector = small.build(small.detector(test_cfg=dict(generation=dict(max_new_tokens=12)))).eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in detector.named_parameters():
@@ -229,8 +229,8 @@ def test_raw_outputs_are_of_objects_alone(detector, load):
 
 def teach(small, instructions):
     """A detector that has learnt to read the formats that these instructions claim to have."""
-    head = small.decoder(format_parser={}, generation=dict(max_new_tokens=6))
-    detector = small.build(small.detector(bbox_head=head)).train()
+    head, test_cfg = small.decoder(format_parser={}), dict(generation=dict(max_new_tokens=6))
+    detector = small.build(small.detector(bbox_head=head, test_cfg=test_cfg)).train()
     language_model = detector.bbox_head.language_model
     optimizer = torch.optim.AdamW(language_model.parameters(), lr=1e-2, weight_decay=0)
     for _ in range(50):

@@ -85,8 +85,18 @@ def test_labels_are_the_datasets_and_only_those_asked_for(decoder):
     assert set(found.labels.tolist()) == {1200, 7}
 
 
+def test_settings_of_training_and_testing_come_from_the_detector(small):
+    model = small.build(small.detector(test_cfg=dict(max_per_img=3), bbox_head__test_cfg=dict(max_per_img=5)))
+    assert model.bbox_head.test_cfg['max_per_img'] == 3
+    assert small.build(small.detector(bbox_head__test_cfg=dict(max_per_img=5))).bbox_head.test_cfg['max_per_img'] == 5
+    with pytest.raises(ValueError, match='test_cfg takes no max_per_image .did you mean max_per_img'):
+        small.build(small.detector(test_cfg=dict(max_per_image=3)))
+    with pytest.raises(ValueError, match='train_cfg takes no sampler; it takes assigner'):
+        small.build(small.detector(train_cfg=dict(sampler=dict(type='PseudoSampler'))))
+
+
 def test_answers_come_best_first_and_not_too_many(small, decoder):
-    few = small.build(small.decoder(max_per_img=4)).eval()
+    few = small.build(small.decoder(test_cfg=dict(max_per_img=4))).eval()
     for model, count in ((decoder, 30), (few, 4)):
         (found,) = model.predict(make_tokens(batch=1), [instruct()], [META])
         assert len(found) == count

@@ -19,7 +19,7 @@ def decoder(small, make):
 @pytest.fixture(autouse=True)
 def emptied(decoder):
     decoder.language_model.prefix_cache.clear()
-    decoder.tokens_per_pass = 2048
+    decoder.test_cfg['tokens_per_pass'] = 2048
 
 
 def logits(decoded):
@@ -47,7 +47,7 @@ def test_passes_under_a_bound_equal_one_pass(decoder, make, bound, num_points):
     tokens = make.image_tokens(num=9)
     instructions = [make.instruct(num_points), make.instruct(2, make.names[:2], LATE)]
     expected = in_one_pass(decoder, tokens, instructions)
-    decoder.tokens_per_pass = bound
+    decoder.test_cfg['tokens_per_pass'] = bound
     lengths = passes_of(decoder)
     with torch.no_grad():
         found = logits(decoder(tokens, instructions))
@@ -70,7 +70,7 @@ def test_passes_under_a_bound_equal_one_pass(decoder, make, bound, num_points):
 @torch.no_grad()
 def test_a_known_instruction_is_not_computed_again(decoder, make, bound):
     """Over three images, alone and in batches; the head of the prefix goes through the model once."""
-    decoder.tokens_per_pass = bound
+    decoder.test_cfg['tokens_per_pass'] = bound
     cache = decoder.language_model.prefix_cache
     instruction = make.instruct(2, text=LATE)
     head = decoder.language_model.tokenizer.encode(LATE.split('<image>')[0], bos=True)
@@ -149,7 +149,7 @@ def test_a_copy_of_the_model_keeps_nothing_of_the_original(decoder, make):
 
 
 def test_training_keeps_nothing_and_is_one_pass(decoder, make):
-    decoder.tokens_per_pass = 1
+    decoder.test_cfg['tokens_per_pass'] = 1
     lengths = passes_of(decoder)
     tokens, instructions = make.image_tokens(1), [make.instruct(2, text=LATE)]
     decoder(tokens, instructions)

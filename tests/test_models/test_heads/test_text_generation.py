@@ -108,7 +108,7 @@ def test_with_one_image_token_it_is_transformers_own(llama, make, questions, bea
 
 
 def test_sampling_follows_the_seed(small, make, questions):
-    decoder = small.build(small.decoder(generation=dict(do_sample=True, max_new_tokens=10))).eval()
+    decoder = small.build(small.decoder(test_cfg=dict(generation=dict(do_sample=True, max_new_tokens=10)))).eval()
     found = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -116,18 +116,24 @@ def test_sampling_follows_the_seed(small, make, questions):
     assert found[0] == found[1] != found[2]
 
 
-def test_answers_are_48_words_at_most_and_greedy_by_default(small):
-    decoder = small.build(small.decoder())
-    assert decoder.generation == dict(max_new_tokens=48, do_sample=False)
-    changed = small.build(small.decoder(generation=dict(max_new_tokens=5)))
-    assert changed.generation == dict(max_new_tokens=5, do_sample=False)
+def test_answers_are_greedy_and_as_long_as_test_cfg_says(small, make):
+    decoder = build(small, make)
+    decoder.language_model.lm.get_output_embeddings().weight.data[decoder.language_model.tokenizer.eos_id] = 0  # no end
+    decoder.eval()
+    tokens = make.image_tokens(1)
+    (text,) = decoder.generate(tokens, [make.question()])
+    for number in (48, 5):
+        assert generate_texts(decoder, tokens, [make.question()], max_new_tokens=number, do_sample=False)[0] in text
+    decoder.test_cfg['generation'] = dict(max_new_tokens=5)
+    (short,) = decoder.generate(tokens, [make.question()])
+    assert text.startswith(short) and short != text
 
 
 def test_an_image_is_answered_by_one_text(small):
     """Of several, some would be taken for those of the batch's other images."""
     generation = dict(num_beams=3, num_return_sequences=2)
     with pytest.raises(ValueError, match='one text: leave num_return_sequences out'):
-        small.build(small.decoder(generation=generation))
+        small.build(small.decoder(test_cfg=dict(generation=generation)))
 
 
 @pytest.fixture(scope='module')
