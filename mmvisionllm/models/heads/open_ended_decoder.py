@@ -53,8 +53,8 @@ class OpenEndedDecoder(BaseModule):
             as in the paper. Without, those of the tokenizer's matches are decoded alone.
         test_cfg: ``max_per_img``, most objects per image, 100; ``tokens_per_pass``, most tokens that the language model
             sees at once, over all images of a batch, 768, see :func:`decode_objects`: it bounds memory, not the number of
-            objects, None for no bound; ``generation``, arguments of transformers' ``generate`` for texts, by default greedy
-            and of 48 tokens at most.
+            objects, None for no bound; ``generation``, arguments of transformers' ``generate`` for texts, by default
+            greedy and of 48 tokens at most.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
