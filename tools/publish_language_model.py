@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmvisionllm.utils import check_exists
+from mmvisionllm.utils.checkpoint import read_weights
 from mmvisionllm.utils.package_weights import FOLDER, save_package_weights
 from mmvisionllm.utils.training_log import logged_iterations, training_seconds
-from mmvisionllm.utils.weights import read_weights
 
 PREFIX = 'bbox_head.'
 UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')

@@ -28,7 +28,7 @@ from mmvisionllm.instructions import (
 )
 from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils.checkpoint import mmengine_reads_safely
-from mmvisionllm.utils.weights import check_weights
+from mmvisionllm.utils.required_weights import check_weights
 
 from .image_loading import CheckedLoader
 

@@ -8,7 +8,8 @@ from mmengine.registry import init_default_scope
 
 from mmdet.registry import MODELS
 from mmvisionllm.models.language_models import LanguageModel
-from mmvisionllm.utils.weights import check_weights, read_weights
+from mmvisionllm.utils.checkpoint import read_weights
+from mmvisionllm.utils.required_weights import check_weights
 
 _PREFIX = 'bbox_head.language_model.'
 
@@ -18,7 +19,7 @@ def load_language_model(cfg: Config, checkpoint: str, **settings: object) -> Lan
 
     Args:
         cfg: A detector's config.
-        checkpoint: The detector's checkpoint, see :func:`~mmvisionllm.utils.weights.read_weights`.
+        checkpoint: The detector's checkpoint, see :func:`~mmvisionllm.utils.checkpoint.read_weights`.
         settings: Arguments of :class:`LanguageModel` to set otherwise, such as ``torch_dtype``.
 
     Raises:

@@ -1,23 +1,25 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""Reading mmengine's checkpoints without running code that is pickled into them."""
+"""Read checkpoints without running code that is pickled into them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from mmengine.dist import barrier
 from mmengine.fileio import get_local_path
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
-
-from .weights import download
+from torch import Tensor
 
 _UNRESTRICTED = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _KINDS = ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64', 'float32', 'float64')
@@ -66,14 +68,71 @@ def read_checkpoint(path: str, map_location: Any = None) -> Any:
 
 
 def _load(path: str, map_location: Any) -> Any:
+    # More can be allowed since torch 2.6; before, checkpoints with more than weights and plain values are refused.
+    allowed = _allowed() if digit_version(torch.__version__) >= digit_version('2.6.0') else []
     try:
-        with torch.serialization.safe_globals(_allowed()):
+        with torch.serialization.safe_globals(allowed) if allowed else nullcontext():
             return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:
         raise UnpicklingError(
             f'{path} holds objects that are neither weights nor written by mmengine, and reading them could run code: '
             f'{str(error).splitlines()[0]} If you trust it, read it with {_UNRESTRICTED}=1 in the environment'
         ) from error
+
+
+def read_weights(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor]:
+    """Read the weights of a checkpoint.
+
+    Args:
+        checkpoint: See :func:`read_checkpoint`. Either a dict with ``state_dict``, ``model`` or ``module`` (as mmengine,
+            torch scripts and DeepSpeed write them) or the weights themselves.
+        map_location: Device for the weights.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UnpicklingError: if it holds foreign objects.
+        ValueError: if it holds no weights.
+    """
+    return _weights_in(read_checkpoint(checkpoint, map_location), checkpoint)
+
+
+def read_weights_and_classes(checkpoint: str, map_location: str = 'cpu') -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """As :func:`read_weights`, with the names of the classes that mmengine noted in training; none if it did not."""
+    loaded = read_checkpoint(checkpoint, map_location)
+    weights = _weights_in(loaded, checkpoint)
+    meta = loaded.get('meta')
+    data = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    # mmdet 2 had them in the meta itself, and both in capitals.
+    for place in (data, meta):
+        for key in ('classes', 'CLASSES'):
+            if isinstance(place, Mapping) and place.get(key):
+                return weights, tuple(place[key])
+    return weights, ()
+
+
+def _weights_in(loaded: object, checkpoint: str) -> dict[str, Tensor]:
+    state = loaded if isinstance(loaded, Mapping) else {}
+    for key in ('state_dict', 'model', 'module'):
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    if not state or not all(isinstance(weight, Tensor) for weight in state.values()):
+        raise ValueError(
+            f'{checkpoint!r} holds no weights: neither "state_dict", "model" or "module" nor nothing but tensors'
+        )
+    return dict(state)
+
+
+def download(url: str) -> str:
+    """Download once per machine. The names of released files end with the beginning of their hash, which is checked."""
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    path = folder / Path(urlparse(url).path).name
+    if os.environ.get('LOCAL_RANK', '0') == '0' and not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = re.search(r'-([0-9a-f]{8,})\.\w+$', path.name)
+        torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None)
+    barrier()
+    return str(path)
 
 
 def allow_mmengine_checkpoints() -> bool:
@@ -110,33 +169,3 @@ def mmengine_reads_safely() -> Iterator[None]:
         yield
     finally:
         CheckpointLoader._schemes = before
-
-
-def require_checkpoints(init_cfgs: Mapping[str, dict | list[dict] | None]) -> None:
-    """Check that what a model starts from is there, all of it at once, before mmengine looks for it.
-
-    Args:
-        init_cfgs: What mmengine takes as ``init_cfg``, by its place in the config, such as ``'model.neck.init_cfg'``.
-
-    Raises:
-        FileNotFoundError: if local checkpoints are not, with the commands that make those of this package's configs.
-    """
-    missing: dict[str, str] = {}
-    for place, init_cfg in init_cfgs.items():
-        for cfg in init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]:
-            path = cfg.get('checkpoint')
-            if path and '://' not in path and not os.path.isfile(path):
-                missing[place] = path
-    if not missing:
-        return
-    folders = dict.fromkeys(Path(path).parent for path in missing.values())
-    commands = [f'    mim train mmvisionllm {f.name}.py' for f in folders if f.parent.name == 'work_dirs']
-    makes = '\nThese lines make them, and what they start from stands at the head of their configs:\n' * bool(commands)
-    raise FileNotFoundError(
-        'the weights that the model starts from are not there:\n'
-        + '\n'.join(f'    {place}: {path}' for place, path in missing.items())
-        + makes
-        + '\n'.join(commands)
-        + f'\nOr name files that are there, e.g. --cfg-options {next(iter(missing))}.checkpoint=FILE, or set it to '
-        'None to start without.'
-    )

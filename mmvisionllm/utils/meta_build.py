@@ -103,7 +103,7 @@ def count_parameters(model: nn.Module) -> dict[str, Count]:
     """
     counts: dict[str, Count] = {}
     for name, parameter in model.named_parameters():
-        name = name.replace('_fsdp_wrapped_module.', '').removeprefix('module.')
+        name = name.removeprefix('module.')
         part = next((part for part, prefix in _PARTS if name.startswith(prefix)), 'other')
         if part == 'language model' and _LORA in name:
             part = 'LoRA'

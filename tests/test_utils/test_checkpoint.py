@@ -12,7 +12,8 @@ from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
 from mmvisionllm.utils import allow_mmengine_checkpoints
-from mmvisionllm.utils.checkpoint import mmengine_reads_safely, read_checkpoint, require_checkpoints
+from mmvisionllm.utils.checkpoint import mmengine_reads_safely, read_checkpoint
+from mmvisionllm.utils.required_weights import require_checkpoints
 
 FULL = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
-from mmvisionllm.utils.weights import read_weights
+from mmvisionllm.utils.checkpoint import read_weights
 
 
 class Command:
@@ -65,7 +65,7 @@ def testdownloads_once_and_checks_the_hash(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
     source = tmp_path / 'detr-0123abcd.pth'
     torch.save({'a': torch.zeros(1)}, source)
-    from mmvisionllm.utils.weights import download
+    from mmvisionllm.utils.checkpoint import download
 
     with pytest.raises(RuntimeError, match='invalid hash value'):
         download(source.as_uri())

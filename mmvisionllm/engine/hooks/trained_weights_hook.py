@@ -1,4 +1,4 @@
-"""Checkpoints hold what was trained, and all of it."""
+"""Checkpoints hold all that was trained."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdet.registry import HOOKS
-from mmvisionllm.utils.weights import check_weights
+from mmvisionllm.utils.required_weights import check_weights
 
 
 @HOOKS.register_module()
 class TrainedWeightsHook(Hook):
-    """Refuse checkpoints that lack trained weights; keep a frozen language model out of those of FSDP.
+    """Refuse checkpoints that lack trained weights.
 
-    mmengine loads what there is and only warns of the rest, be it for ``resume``, ``load_from`` or a test. In other
-    strategies than FSDP the language model leaves its frozen weights out by itself.
+    mmengine loads what there is and only warns of the rest, be it for ``resume``, ``load_from`` or a test.
 
     Args:
         allow_missing: Beginnings of the names of weights that may be missing, e.g. ``('bbox_head.',)`` to start from a
@@ -36,15 +35,6 @@ class TrainedWeightsHook(Hook):
         """
         state = checkpoint.get('state_dict', checkpoint)
         check_weights(_unwrapped(runner.model), state, self.allow_missing)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take out what comes from files."""
-        state = checkpoint.get('state_dict', {})
-        for prefix, module in _unwrapped(runner.model).named_modules():
-            if hasattr(module, 'weights_elsewhere'):
-                prefix = prefix.replace('_fsdp_wrapped_module.', '')
-                for key in module.weights_elsewhere(state, f'{prefix}.'):
-                    del state[key]
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmvisionllm.utils.weights import read_weights
+from mmvisionllm.utils.checkpoint import read_weights
 
 # What classification models have behind the backbone.
 CLASSIFICATION_PARTS = ('conv_head.', 'head.', 'fc_norm.', 'clip_projector.')
@@ -47,7 +47,7 @@ def load_intern_image_weights(module: nn.Module, checkpoint: str) -> list[str]:
     Args:
         module: The :class:`InternImage`.
         checkpoint: Path or URL of a classification, detection or segmentation checkpoint: the weights themselves, or
-            under ``state_dict``, ``model`` or ``module``; see :func:`~mmvisionllm.utils.weights.read_weights`.
+            under ``state_dict``, ``model`` or ``module``; see :func:`~mmvisionllm.utils.checkpoint.read_weights`.
 
     Returns:
         Names of weights that the checkpoint lacks, which are also logged as a warning, and keep their values.

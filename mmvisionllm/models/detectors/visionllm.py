@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmvisionllm.instructions import Instruction, InstructionError, get_task
-from mmvisionllm.utils.checkpoint import require_checkpoints
+from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..heads.set_reading import no_set
 from ..language_models.building import quantized_weights_aside

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.utils.checkpoint import require_checkpoints
+from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..language_models.building import quantized_weights_aside, refuse_unknown
 from ..structures import DecodedSet, ImageTokens, Match

@@ -137,10 +137,8 @@ class SavedWithoutItsFiles(nn.Module):
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As of any module, without :meth:`weights_elsewhere`."""
         state = super().state_dict(*args, **kwargs)
-        # FSDP insists on meeting all of its weights on the way up; TrainedWeightsHook takes them out in the end.
-        if not getattr(self, '_is_fsdp_managed_module', False):
-            for key in self.weights_elsewhere(state, kwargs.get('prefix', '')):
-                del state[key]
+        for key in self.weights_elsewhere(state, kwargs.get('prefix', '')):
+            del state[key]
         return state
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -35,7 +35,7 @@ from mmengine.model import update_init_info
 from torch import Tensor, nn
 
 from mmdet.registry import WEIGHT_INITIALIZERS
-from mmvisionllm.utils.weights import read_weights_and_classes
+from mmvisionllm.utils.checkpoint import read_weights_and_classes
 
 from .language_guided_tokenizer import LanguageGuidedTokenizer
 
@@ -119,7 +119,7 @@ class DeformableDETRWeights:
     the checkpoint covers completely, not at all; all are marked as done.
 
     Args:
-        checkpoint: See :func:`~mmvisionllm.utils.weights.read_weights`.
+        checkpoint: See :func:`~mmvisionllm.utils.checkpoint.read_weights`.
         map_location: Device on which it is read.
     """
 

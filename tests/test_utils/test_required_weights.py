@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmvisionllm.utils.weights import check_weights
+from mmvisionllm.utils.required_weights import check_weights
 
 LORA = dict(r=4, target_modules='all-linear')
 
