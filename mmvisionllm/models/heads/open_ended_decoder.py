@@ -215,7 +215,9 @@ class OpenEndedDecoder(BaseModule):
             batch_img_metas: With ``img_shape`` (height, width).
         """
         counts = [len(index) for index, _ in matches]
-        images = images_within(self.tokens_per_step, self, instructions, counts, tokens.embeddings.size(1))
+        images = images_within(
+            self.tokens_per_step, self.language_model.tokenizer, instructions, counts, tokens.embeddings.size(1)
+        )
         asked, objects, matches, metas = (
             [part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas)
         )
@@ -284,4 +286,5 @@ class OpenEndedDecoder(BaseModule):
     def generate(self, tokens: ImageTokens, instructions: Sequence[Instruction]) -> list[str]:
         """Texts for images, see :func:`generate_texts`."""
         options = dict(max_new_tokens=48, do_sample=False) | self.test_cfg['generation']
-        return generate_texts(self, tokens, instructions, **options)
+        image = self.project(tokens, for_text=True)
+        return generate_texts(self.language_model, image, instructions, **options)

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mmvisionllm.instructions import Instruction
 
-if TYPE_CHECKING:
-    from .open_ended_decoder import OpenEndedDecoder
+from ..language_models import InstructionTokenizer
 
 
 def images_within(
-    budget: int | None, decoder: OpenEndedDecoder, instructions: Sequence[Instruction], counts: Sequence[int], tokens: int
+    budget: int | None,
+    tokenizer: InstructionTokenizer,
+    instructions: Sequence[Instruction],
+    counts: Sequence[int],
+    tokens: int,
 ) -> list[int]:
     """Which images of a batch a training step answers for: from the first on, as many as a number of tokens allows.
 
     Args:
         budget: Most tokens of the language model, image tokens and instructions included; the first image may be more.
             None for all images.
-        decoder: For its tokenizer.
+        tokenizer: The language model's.
         instructions: B instructions.
         counts: Objects of each image.
         tokens: M, image tokens of each image.
     """
     if budget is None:
         return list(range(len(instructions)))
-    encode, spent = decoder.language_model.tokenizer.encode, 0
+    spent = 0
     for i, (instruction, count) in enumerate(zip(instructions, counts)):
         size = 1 + len(instruction.output_format.queries)
-        spent += tokens + len(encode(instruction.text)) + count * size
+        spent += tokens + len(tokenizer.encode(instruction.text)) + count * size
         if i and spent > budget:
             return list(range(i))
     return list(range(len(instructions)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,8 @@ from mmvisionllm.instructions import Instruction
 
 from ..language_models import InstructionTokenizer, LanguageModel
 from ..language_models.transformers_bridge import counting_on
-from ..structures import ImageTokens
 from .prefix import embed_prefix
 from .set_criterion import mean_over_ranks
-
-if TYPE_CHECKING:
-    from .open_ended_decoder import OpenEndedDecoder
 
 _UNLABELLED = -100  # what torch's cross-entropy leaves out
 
@@ -85,16 +81,16 @@ def text_loss(
 
 
 def generate_texts(
-    decoder: OpenEndedDecoder,
-    tokens: ImageTokens,
+    model: LanguageModel,
+    image: Tensor,
     instructions: Sequence[Instruction],
     **generation: Any,
 ) -> list[str]:
     """Answer by transformers' ``generate``, from a cache of the prefix.
 
     Args:
-        decoder: For its projector and language model.
-        tokens: M image tokens per image.
+        model: The language model.
+        image: (B, M, D) image tokens in its space.
         instructions: B instructions.
         generation: Arguments of ``generate``: ``max_new_tokens``, ``do_sample``, ``num_beams``, ...; a text ends in any
             case where the language model has no more positions, or no longer sees the beginning.
@@ -102,8 +98,7 @@ def generate_texts(
     Raises:
         ValueError: if there are no positions left for an answer.
     """
-    model, tokenizer = decoder.language_model, decoder.language_model.tokenizer
-    prefix = embed_prefix(model, instructions, decoder.project(tokens, for_text=True))
+    tokenizer, prefix = model.tokenizer, embed_prefix(model, instructions, image)
     layout, cache = prefix.layout, DynamicCache()
     model(prefix.embeddings, layout, past_key_values=cache, use_cache=True)
     # `generate` repeats what it is given for each beam, but not a cache.

@@ -15,7 +15,7 @@ def length(decoder, instruction):
 
 
 def test_all_images_without_a_budget(decoder, make):
-    assert images_within(None, decoder, [make.instruct(2)] * 4, [100] * 4, 6) == [0, 1, 2, 3]
+    assert images_within(None, decoder.language_model.tokenizer, [make.instruct(2)] * 4, [100] * 4, 6) == [0, 1, 2, 3]
 
 
 def test_images_are_answered_for_while_their_tokens_fit(decoder, make):
@@ -23,17 +23,17 @@ def test_images_are_answered_for_while_their_tokens_fit(decoder, make):
     instructions = [make.instruct(2)] * 4
     one = 6 + length(decoder, instructions[0]) + 3 * 6
     for budget, expected in ((3 * one, 3), (3 * one - 1, 2), (9 * one, 4)):
-        assert images_within(budget, decoder, instructions, [3] * 4, 6) == list(range(expected))
+        assert images_within(budget, decoder.language_model.tokenizer, instructions, [3] * 4, 6) == list(range(expected))
 
 
 def test_one_image_is_always_answered_for(decoder, make):
-    assert images_within(1, decoder, [make.instruct(24)] * 2, [8, 8], 6) == [0]
+    assert images_within(1, decoder.language_model.tokenizer, [make.instruct(24)] * 2, [8, 8], 6) == [0]
 
 
 def test_polygons_take_more(decoder, make):
     counts = [4, 4, 4, 4]
-    boxes = images_within(500, decoder, [make.instruct(2)] * 4, counts, 6)
-    polygons = images_within(500, decoder, [make.instruct(24)] * 4, counts, 6)
+    boxes = images_within(500, decoder.language_model.tokenizer, [make.instruct(2)] * 4, counts, 6)
+    polygons = images_within(500, decoder.language_model.tokenizer, [make.instruct(24)] * 4, counts, 6)
     assert len(boxes) > len(polygons)
 
 

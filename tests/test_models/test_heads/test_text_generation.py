@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmvisionllm.models.heads import text_decoding
 from mmvisionllm.models.heads.prefix import embed_prefix
-from mmvisionllm.models.heads.text_decoding import generate_texts
 
 FAMILIES = {
     'llama': {},
@@ -25,6 +25,11 @@ CAPTIONS = ('a star', 'two hearts beside a large plus sign')
 def build(small, make, **language_model):
     cfg = small.decoder(language_model=small.language_model(**language_model))
     return make.enlarge(small.build(cfg).eval(), std=0.5)
+
+
+def generate_texts(decoder, tokens, instructions, **generation):
+    image = decoder.project(tokens, for_text=True)
+    return text_decoding.generate_texts(decoder.language_model, image, instructions, **generation)
 
 
 @pytest.fixture(scope='module', params=FAMILIES)
