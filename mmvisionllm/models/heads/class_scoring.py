@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mmvisionllm.instructions import Instruction
 
+from ..language_models import LanguageModel
 from ..structures import DecodedSet, ImageTokens
 
-if TYPE_CHECKING:
-    from .open_ended_decoder import OpenEndedDecoder
 
-
-def score_classes(decoder: OpenEndedDecoder, hidden: Tensor, instructions: Sequence[Instruction]) -> Tensor:
+def score_classes(model: LanguageModel, hidden: Tensor, instructions: Sequence[Instruction]) -> Tensor:
     """Score class queries against the category set.
 
     Args:
-        decoder: For its output embeddings.
+        model: The language model.
         hidden: (B, M, D) hidden states of the class queries.
         instructions: B instructions of at most C categories.
 
@@ -28,9 +25,9 @@ def score_classes(decoder: OpenEndedDecoder, hidden: Tensor, instructions: Seque
         (B, M, C + 1), ``<none>`` last, -inf for the categories an instruction does not have.
     """
     largest = max(len(i.categories) for i in instructions)
-    start = decoder.vocabulary.class_slice.start
-    rows = [*range(start, start + largest), decoder.vocabulary.none_index]
-    logits = decoder.language_model.added_logits(hidden, torch.tensor(rows, device=hidden.device))
+    start = model.vocabulary.class_slice.start
+    rows = [*range(start, start + largest), model.vocabulary.none_index]
+    logits = model.added_logits(hidden, torch.tensor(rows, device=hidden.device))
     counts = torch.tensor([len(i.categories) for i in instructions], device=hidden.device)
     column = torch.arange(largest + 1, device=hidden.device)
     absent = (column >= counts[:, None]) & (column < largest)

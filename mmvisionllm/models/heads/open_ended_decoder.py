@@ -179,7 +179,7 @@ class OpenEndedDecoder(BaseModule):
         places = self.vocabulary.location_slice
         answers = (
             (
-                score_classes(self, hidden[:, :, 0], instructions),
+                score_classes(model, hidden[:, :, 0], instructions),
                 model.added_logits(hidden[:, :, 1:], places).unflatten(2, (num_points, 2)),
             )
             for hidden in passes

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import string
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from mmvisionllm.instructions.vocabulary import CLASS_QUERY, NONE_TOKEN
 
+from .added_embedding import AddedEmbedding
 from .tokenizer import InstructionTokenizer
 from .transformers_bridge import body
-
-if TYPE_CHECKING:
-    from .added_embedding import AddedEmbedding
 
 # What hidden states are measured on: an instruction, with letters for class tokens.
 _TEXT = 'Find all {"star":A,"red heart":B} in the image, please.'
