@@ -68,6 +68,8 @@ def build_on_meta(cfg: Config, tokenizers: Mapping[str, str] | None = None) -> n
             module.setdefault('tokenizer', module['pretrained'])
             own = module.get('config') or {}
             module.update(pretrained=None, config={**architectures[kind], **own})
+            if kind == 'LanguageModel' and module.get('frozen') is None:
+                module['frozen'] = True  # as it is by default with `pretrained`
         if kind in (tokenizers or {}):
             module['tokenizer'] = tokenizers[kind]
     with torch.device('meta'):

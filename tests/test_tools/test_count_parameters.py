@@ -30,7 +30,7 @@ def test_settings_can_be_overridden(tool, capsys):
     tool.main([str(ROOT / PAPER), '--cfg-options', 'model.bbox_head.language_model.lora=None'])
     out = capsys.readouterr().out
     assert 'LoRA' not in out
-    assert '| language model | 6,738,415,616 | 6,738,415,616 |' in out
+    assert '| language model | 0 | 6,738,415,616 |' in out
 
 
 def test_takes_a_config_that_names_no_weights(tool, capsys):

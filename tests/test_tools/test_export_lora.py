@@ -36,7 +36,6 @@ def test_no_lora(tool, trained_llm, tmp_path, capsys):
         *trained_llm[:2],
         str(tmp_path / 'out'),
         *options,
-        'model.bbox_head.language_model.frozen=True',
     ]
     assert tool.main(argv) == 2
     assert 'the language model has no LoRA' in capsys.readouterr().err

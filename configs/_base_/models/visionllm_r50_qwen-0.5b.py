@@ -6,9 +6,10 @@ model = dict(
             pretrained='Qwen/Qwen2.5-0.5B',  # Apache-2.0; hub id or folder
             torch_dtype='bfloat16',  # 1 GB, see visionllm_r50_alpaca-7b.py
             # As the paper: frozen but for LoRA on all linear layers. In full it would train, too (torch_dtype='float32',
-            # lora=None): 16 bytes for each of 494M weights, gradients and AdamW's moments are 7.9 GB, the room of one of
-            # the two images of a batch. Rank 64 and not 16: its layers are a fifth as wide as those of a 7B model, so
-            # that adapters of the same rank would have a fifth of the weights; memory is no reason to save them here.
+            # lora=None, frozen=False): 16 bytes for each of 494M weights, gradients and AdamW's moments are 7.9 GB, the
+            # room of one of the two images of a batch. Rank 64 and not 16: its layers are a fifth as wide as those of a
+            # 7B model, so that adapters of the same rank would have a fifth of the weights; memory is no reason to save
+            # them here.
             lora=dict(r=64, lora_alpha=128, lora_dropout=0.05, target_modules='all-linear'))))
 
 architectures = dict(

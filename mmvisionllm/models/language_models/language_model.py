@@ -53,7 +53,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
             ``dict(model_type='llama', hidden_size=256)``; on top of ``pretrained`` they override its own.
         lora: Arguments of :class:`peft.LoraConfig`, e.g. ``dict(r=16, target_modules='all-linear', use_dora=True)``. The
             model's own weights are then frozen.
-        frozen: Freeze the model's own weights. Defaults to whether ``lora`` or ``quantization_config`` is given.
+        frozen: Freeze the model's own weights. By default those from ``pretrained``, as in the paper, and with ``lora``.
         num_bins: Location bins.
         torch_dtype: Type of the model's own weights, e.g. ``'bfloat16'``.
         gradient_checkpointing: Recompute activations in the backward pass.
@@ -97,7 +97,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
             raise ValueError('a language model built from `config` needs `tokenizer` (path or hub id)')
         self.kernel = check_kernel(attn_implementation)
         self.prefix_cache = PrefixCache(prefix_cache_mb)
-        self.frozen = bool(lora or quantization_config) if frozen is None else frozen
+        self.frozen = bool(lora or pretrained) if frozen is None else frozen
         if quantization_config and not (pretrained and self.frozen):
             raise ValueError(
                 'quantization_config is for frozen weights from files: it needs `pretrained`, and no frozen=False'

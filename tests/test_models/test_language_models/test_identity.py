@@ -36,9 +36,9 @@ def test_what_is_saved(small, folder):
     whole = {f'lm.{name}' for name, _ in build(small, folder).lm.named_parameters()}
     lora = {name for name in whole if '.lora_' in name}
     assert own(build(small, folder)) == lora
-    assert own(build(small, folder, lora=None, frozen=True)) == set()
+    assert own(build(small, folder, lora=None)) == set()  # frozen, unless it is told to train
     everything = {name.replace('.base_layer', '') for name in whole - lora}
-    assert own(build(small, folder, lora=None)) == everything  # it trains
+    assert own(build(small, folder, lora=None, frozen=False)) == everything
     # Built from a config, frozen weights exist nowhere else.
     made = small.build(small.language_model(lora=LORA))
     assert own(made) == {f'lm.{name}' for name, _ in made.lm.named_parameters()}
