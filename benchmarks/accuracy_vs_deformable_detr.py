@@ -37,7 +37,6 @@ def load(name: str, iters: int, seed: int) -> Config:
     """A config on the scenes of this benchmark."""
     cfg = moved(Config.fromfile(ROOT / f'configs/{name}.py'), 'data/scenes/', f'{SCENES}/')
     cfg.train_cfg.update(max_iters=iters, val_begin=iters + 1)
-    cfg.param_scheduler[-1].end = iters
     cfg.default_hooks.checkpoint.save_last = True
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)  # one core for each training
     cfg.randomness = dict(seed=seed)

@@ -51,7 +51,6 @@ def only(cfg: Config, number: int) -> Config:
 def with_iters(cfg: Config, iters: int) -> Config:
     """Train for this long, with the schedule that belongs to it; test at the end only, apart from the training."""
     cfg.train_cfg.update(max_iters=iters, val_begin=iters + 1)
-    cfg.param_scheduler[-1].end = iters
     cfg.default_hooks.checkpoint.save_last = True
     return cfg
 

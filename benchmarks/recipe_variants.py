@@ -119,7 +119,6 @@ def measure(cfg: Config, seed: int, iters: int | None, name: str, work_dir: Path
     iters = iters or cfg.train_cfg.max_iters
     cfg.randomness = dict(seed=seed)
     cfg.train_cfg.update(max_iters=iters, val_begin=iters + 1)
-    cfg.param_scheduler[-1].end = iters
     cfg.default_hooks.checkpoint.save_last = True
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     run = f'{name.replace(" ", "_").replace(",", "")}_{iters}_{seed}'

@@ -8,7 +8,6 @@ _base_ = [
     '../_base_/models/deformable-detr_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-max_iters = 2400  # seven to ten minutes on two cores
 model = dict(bbox_head=dict(num_classes=len(_base_.categories)))
 
 # Without the instruction, which is their last step.
@@ -16,9 +15,5 @@ train_dataloader = dict(dataset=dict(dataset=dict(pipeline=_base_.train_pipeline
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline[:-1]))
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
-]
+train_cfg = dict(max_iters=2400)  # seven to ten minutes on two cores
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=400))

@@ -14,7 +14,3 @@ train_dataloader = dict(
         num_objects=32,
         length=_base_.batch_size * max_iters))
 train_cfg = dict(max_iters=max_iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=20, end=max_iters, eta_min=1e-5),
-]

@@ -32,6 +32,6 @@ train_dataloader = dict(
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=250, end=max_iters, eta_min=1e-5),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=250, eta_min=1e-5),
 ]
 default_hooks = dict(checkpoint=dict(interval=max_iters))

@@ -4,15 +4,10 @@
 #   mim train mmvisionllm visionllm_tiny_coco-mini-16.py
 _base_ = ['./visionllm_tiny_coco-mini.py']
 num_images = 16
-max_iters = 1500  # 375 times each photo
 
 train_pipeline = [step for step in _base_.train_pipeline if step['type'] != 'RandomFlip']
 train_dataloader = dict(dataset=dict(dataset=dict(indices=num_images, pipeline=train_pipeline)))
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
-]
+train_cfg = dict(max_iters=1500)  # 375 times each photo
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -9,7 +9,6 @@ _base_ = [
     '../_base_/models/visionllm_tiny.py',
     '../_base_/schedules/tiny_iters.py',
 ]
-max_iters = 500  # two to four minutes on two cores
 
 model = dict(
     # Paper: start from a trained Deformable DETR and a language model pretrained on text.
@@ -23,9 +22,5 @@ model = dict(
             checkpoint='mmvisionllm://llm_tiny_scenes',
             prefix='bbox_head')))
 optim_wrapper = dict(optimizer=dict(lr=3e-4))  # half of that from scratch
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
-]
+train_cfg = dict(max_iters=500)  # two to four minutes on two cores
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))

@@ -12,7 +12,6 @@ _base_ = [
     '../_base_/schedules/tiny_iters.py',
 ]
 stage1 = dict(type='Pretrained', checkpoint='work_dirs/visionllm_tiny_scenes/iter_500.pth')
-max_iters = 1900  # less than half an hour on two cores
 
 model = dict(
     backbone=dict(
@@ -58,11 +57,7 @@ optim_wrapper = dict(
     # Hardly ever: clipped to stage 1's 1.0, texts (norm 2) would move the language model thirty times as far as boxes do
     # (norm 17, the language model's share of it 0.6).
     clip_grad=dict(max_norm=30.0))
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=4e-6),
-]
+train_cfg = dict(max_iters=1900)  # less than half an hour on two cores
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=500),
     visualization=dict(type='TaskVisualizationHook'))

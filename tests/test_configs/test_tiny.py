@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import MODELS, TRANSFORMS
@@ -100,10 +103,41 @@ def test_stage_2_goes_on_from_what_was_trained(name):
     assert {key: ours[key] for key in ours.keys() - new} == taken
 
 
+class Nothing(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, **kwargs):
+        return dict(loss=self.weight)
+
+
+class Record(Hook):
+    def __init__(self, rates):
+        self.rates = rates
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+
 @pytest.mark.parametrize('name', DETECTORS)
-def test_schedule_ends_with_the_training(name):
+def test_schedule_ends_with_the_training(name, tmp_path):
     cfg = load(name)
-    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters == cfg.train_cfg.val_interval
+    runner = Runner(
+        Nothing(),
+        str(tmp_path),
+        train_dataloader=dict(batch_size=1, sampler=dict(type='InfiniteSampler'), dataset=[{}]),
+        train_cfg={k: v for k, v in cfg.train_cfg.items() if k != 'val_interval'} | dict(max_iters=60),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.0)),
+        param_scheduler=cfg.param_scheduler,
+        default_hooks=dict(checkpoint=None, logger=None),
+        experiment_name=name,
+        default_scope='mmengine',
+    )
+    rates = []
+    runner.register_hook(Record(rates))
+    runner.train()
+    assert rates[0] < 0.1 and max(rates) == pytest.approx(1) and rates[-1] < 0.1 and len(rates) == 60
 
 
 @pytest.mark.parametrize('name', DETECTORS)
