@@ -21,6 +21,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 from torch import Tensor
 
+from mmvisionllm.compat import registered_loaders_stay
+
 _UNRESTRICTED = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _KINDS = ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64', 'float32', 'float64')
 
@@ -163,9 +165,6 @@ def load_from_safely_read(filename: str, map_location: Any = None) -> Any:
 @contextmanager
 def mmengine_reads_safely() -> Iterator[None]:
     """:func:`allow_mmengine_checkpoints` within a ``with`` block: for code that runs in other people's processes."""
-    before = CheckpointLoader._schemes.copy()
-    allow_mmengine_checkpoints()
-    try:
+    with registered_loaders_stay():
+        allow_mmengine_checkpoints()
         yield
-    finally:
-        CheckpointLoader._schemes = before

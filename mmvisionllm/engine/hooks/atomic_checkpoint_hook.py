@@ -9,9 +9,10 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio.backends import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
 from mmdet.registry import HOOKS
+from mmvisionllm.compat import resume_request, validation_is_due
 
 from ..checkpoints import POINTER, is_whole, newest_checkpoint, write_atomic
 
@@ -62,10 +63,9 @@ class AtomicCheckpointHook(CheckpointHook):
         Raises:
             ValueError: if the checkpoint that the user named is truncated.
         """
-        self._resumed = runner._resume
-        if not runner._resume:
+        self._resumed, asked = resume_request(runner)
+        if not self._resumed:
             return
-        asked = runner._load_from
         if asked is not None:
             if Path(asked).exists() and not is_whole(asked):
                 raise ValueError(
@@ -99,7 +99,7 @@ class AtomicCheckpointHook(CheckpointHook):
         local = '://' not in str(self.out_dir)
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend='atomic_local')
-        if self._resumed and _validation_is_due(runner):
+        if self._resumed and runner.val_loop is not None and validation_is_due(runner.train_loop):
             runner.logger.info('Validating first: the checkpoint was saved before validation')
             runner.val_loop.run()
 
@@ -107,18 +107,3 @@ class AtomicCheckpointHook(CheckpointHook):
         super()._save_checkpoint_with_step(runner, step, meta)
         best = getattr(self, 'best_ckpt_path_dict', {'': getattr(self, 'best_ckpt_path', None)})
         self.file_backend.flush(but={self.last_ckpt, *best.values()})
-
-
-def _validation_is_due(runner: Runner) -> bool:
-    """Whether the loop would validate after the step that is just done."""
-    loop = runner.train_loop
-    if runner.val_loop is None:
-        return False
-    loop._decide_current_val_interval()
-    if isinstance(loop, IterBasedTrainLoop):
-        done, last = loop.iter, loop.max_iters
-    else:
-        done, last = loop.epoch, loop.max_epochs
-        if loop.iter > done * len(loop.dataloader):  # saved within an epoch
-            return False
-    return done > 0 and done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmengine._strategy import DeepSpeedStrategy, SingleDeviceStrategy
-from mmengine._strategy.base import BaseStrategy
 from mmengine.device import get_device
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import STRATEGIES
 from torch import nn
+
+from mmvisionllm.compat import BaseStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 
 _OF_STRATEGIES = ('work_dir', 'experiment_name', 'env_kwargs', 'log_kwargs', 'auto_scale_lr')
 

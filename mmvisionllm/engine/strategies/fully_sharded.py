@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 import torch.distributed as torch_dist
-from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import barrier
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import STRATEGIES
 from torch import Tensor, nn
+
+from mmvisionllm.compat import DDPStrategy
 
 try:
     from torch.distributed.device_mesh import init_device_mesh

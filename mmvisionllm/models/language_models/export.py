@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mmvisionllm.compat import forget_peft
+
 from .language_model import LanguageModel
 from .transformers_bridge import text_config
 
@@ -73,9 +75,7 @@ def unload_lora(lm: nn.Module) -> nn.Module:
             continue
         parent, _, child = name.rpartition('.')
         setattr(lm.get_submodule(parent), child, plain)
-    if hasattr(lm, 'peft_config'):
-        del lm.peft_config
-        lm._hf_peft_config_loaded = False
+    forget_peft(lm)
     return lm
 
 
