@@ -29,7 +29,7 @@ BOX_LOSSES = {
     'bbox_head.loss.loss_bbox': dict(type='L1Loss', loss_weight=5.0),
     'bbox_head.loss.loss_iou': dict(type='GIoULoss', loss_weight=2.0),
 }
-SOFT = {'bbox_head.loss.location_sigma': 4.0}
+SOFT = {'bbox_head.loss.type': 'BoxCriterion', 'bbox_head.loss.location_sigma': 4.0}
 EXPECTED = {'bbox_head.decode_mode': 'expectation'}
 # Cumulative, from the paper's form on; the last step, refined boxes, makes it the default.
 STEPS = {

@@ -55,7 +55,12 @@ def language_model_cfg(**changes) -> dict:
 
 
 def decoder_cfg(**changes) -> dict:
-    base = dict(type='OpenEndedDecoder', embed_dims=32, language_model=language_model_cfg())
+    base = dict(
+        type='OpenEndedDecoder',
+        embed_dims=32,
+        language_model=language_model_cfg(),
+        decode_mode='expectation',
+    )
     return merged(base, changes)
 
 
@@ -87,6 +92,7 @@ def neck_cfg(**changes) -> dict:
         positional_encoding=dict(num_feats=16, normalize=True, offset=-0.5),
         token_head=dict(
             type='ImageTokenHead',
+            with_extent=True,
             sync_cls_avg_factor=True,
             loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),

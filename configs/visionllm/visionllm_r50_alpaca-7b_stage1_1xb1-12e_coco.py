@@ -9,6 +9,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/coco_detection_instruction.py',
     '../_base_/models/visionllm_r50_alpaca-7b.py',
+    '../_base_/models/refined_boxes.py',
     '../_base_/schedules/adamw_cosine_1xb2-12e.py',
 ]
 accumulative_counts = 32  # the paper's 32 images per step, so that its learning rate holds
@@ -25,10 +26,12 @@ model = dict(
     backbone=dict(frozen_stages=4, init_cfg=None),
     # Frozen, a text encoder is of no use (paper: 1.3 AP); adapters take the place of its 109M weights.
     neck=dict(
+        _base_.refined_neck,
         text_encoder=dict(
             frozen=True, lora=dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules='all-linear'))),
     # A quarter of the rank of the larger machine's config: 10M weights.
-    bbox_head=dict(language_model=dict(lora=dict(r=4, lora_alpha=8))))
+    bbox_head=dict(_base_.refined_bbox_head, language_model=dict(lora=dict(r=4, lora_alpha=8))),
+    train_cfg=None)
 train_dataloader = dict(batch_size=1, sampler=dict(type='SeededInfiniteSampler'))
 train_cfg = dict(max_iters=max_iters, val_interval=4 * epoch)
 optim_wrapper = dict(

@@ -1,4 +1,5 @@
-# The paper's stage 1 (3.5): ResNet-50, Alpaca-7B with LoRA, COCO detection, 50 epochs, 4 nodes x 8 GPUs x 1 image.
+# The paper's stage 1 (3.5) in our better form: ResNet-50, Alpaca-7B with LoRA, COCO detection, 50 epochs, 4 nodes x
+# 8 GPUs x 1 image.
 #
 # With slurm:
 #   mim train mmvisionllm visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py \
@@ -12,18 +13,12 @@
 # Three things are fetched unless you have them; each is a hub id, a URL or a path of yours:
 #   --cfg-options model.bbox_head.language_model.pretrained=FOLDER model.neck.text_encoder.pretrained=FOLDER \
 #       model.init_cfg.checkpoint=FILE
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/datasets/coco_detection_instruction.py',
-    '../_base_/models/visionllm_r50_alpaca-7b.py',
-    '../_base_/schedules/adamw_cosine_50e.py',
-]
+_base_ = ['./visionllm-paper_r50_alpaca-7b_stage1_32xb1-50e_coco.py', '../_base_/models/refined_boxes.py']
 model = dict(
-    # Paper: start from a pretrained Deformable DETR. Key map: mmvisionllm/models/necks/deformable_detr_weights.py.
     init_cfg=dict(
-        type='DeformableDETRWeights',
         checkpoint='https://download.openmmlab.com/mmdetection/v3.0/deformable_detr/'
         'deformable-detr-refine_r50_16xb2-50e_coco/'
-        'deformable-detr-refine_r50_16xb2-50e_coco_20221022_225303-844e0f93.pth'))
-log_processor = dict(by_epoch=True)
-randomness = dict(seed=0)
+        'deformable-detr-refine_r50_16xb2-50e_coco_20221022_225303-844e0f93.pth'),
+    neck=_base_.refined_neck,
+    bbox_head=_base_.refined_bbox_head,
+    train_cfg=None)

@@ -1,25 +1,9 @@
-# The paper's stage 2 (3.5): from stage 1 on, backbone frozen, all tasks together. Launched as stage 1 is
-# (visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py), after
+# The paper's stage 2 (3.5) in our better form: from stage 1 on, backbone frozen, all tasks together. Launched as stage 1
+# is (visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py), after
 #   --cfg-options load_from=STAGE_1_CHECKPOINT
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/datasets/coco_tasks.py',
-    '../_base_/models/visionllm_r50_alpaca-7b.py',
-    '../_base_/schedules/adamw_cosine_50e.py',
-]
+_base_ = ['./visionllm-paper_r50_alpaca-7b_stage2_32xb1-50e_multitask.py', '../_base_/models/refined_boxes.py']
 load_from = 'work_dirs/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco/epoch_50.pth'
-max_iters = 184800  # 50 epochs of COCO's 118,287 images in steps of 32
-
 model = dict(
-    backbone=dict(frozen_stages=4, init_cfg=None),
-    bbox_head=dict(format_parser=dict(loss_weight=1.0)))  # the language model reads formats itself (3.4)
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=18480)
-param_scheduler = [
-    dict(
-        type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters, eta_min=0),
-]
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=3696),  # an epoch of COCO
-    visualization=dict(type='TaskVisualizationHook'))
-visualizer = dict(type='VisionLLMVisualizer')
-randomness = dict(seed=0)
+    neck=_base_.refined_neck,
+    bbox_head=_base_.refined_bbox_head,
+    train_cfg=None)

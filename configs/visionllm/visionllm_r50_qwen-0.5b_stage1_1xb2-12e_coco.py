@@ -9,6 +9,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/coco_detection_instruction.py',
     '../_base_/models/visionllm_r50_qwen-0.5b.py',
+    '../_base_/models/refined_boxes.py',
     '../_base_/schedules/adamw_cosine_1xb2-12e.py',
 ]
 model = dict(
@@ -16,7 +17,10 @@ model = dict(
         type='DeformableDETRWeights',
         checkpoint='https://download.openmmlab.com/mmdetection/v3.0/deformable_detr/'
         'deformable-detr-refine_r50_16xb2-50e_coco/'
-        'deformable-detr-refine_r50_16xb2-50e_coco_20221022_225303-844e0f93.pth'))
+        'deformable-detr-refine_r50_16xb2-50e_coco_20221022_225303-844e0f93.pth'),
+    neck=_base_.refined_neck,
+    bbox_head=_base_.refined_bbox_head,
+    train_cfg=None)
 train_dataloader = dict(batch_size=2, sampler=dict(type='SeededInfiniteSampler'))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval={{_base_.epoch}}))
 randomness = dict(seed=0)

@@ -16,6 +16,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmvisionllm.datasets.category_names import category_names
 from mmvisionllm.instructions import Instruction
+from mmvisionllm.models.heads import SetCriterion
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
@@ -79,10 +80,10 @@ def test_what_the_forms_learn_from(cfg, small_model):
     common = {'tok_loss_cls', 'tok_loss_bbox', 'loss_cls', 'loss_bbox', 'loss_dec_cls', 'loss_dec_loc'}
     boxes = {'tok_loss_iou', 'loss_iou', 'loss_dec_bbox', 'loss_dec_iou'}
     decoder = small_model.bbox_head
-    if 'paper_bbox_head' in cfg:
+    if 'refined_bbox_head' not in cfg:
         # Centers, cross-entropy, one-hot targets, argmax; objects matched to the decoder's own predictions.
         assert decoder.assigner is not None and decoder.decode_mode == 'argmax'
-        assert decoder.criterion.location_sigma == 0 and not small_model.neck.with_box_refine
+        assert type(decoder.criterion) is SetCriterion and not small_model.neck.with_box_refine
         assert losses - boxes == common
         assert not losses & {'loss_dec_bbox', 'loss_dec_iou'}
     else:
@@ -95,7 +96,7 @@ def test_all_image_tokens_are_decoded_to_match_the_papers_way(cfg, small_model):
         lambda module, args: lengths.append(args[1].num_objects)
     )
     small_model(**small_model.data_preprocessor(batch(), True), mode='loss')
-    assert lengths == [100 if 'paper_bbox_head' in cfg else 2]
+    assert lengths == [2 if 'refined_bbox_head' in cfg else 100]
 
 
 def test_learning_rates(cfg, small_model):

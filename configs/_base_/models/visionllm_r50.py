@@ -1,4 +1,6 @@
-# The paper's VisionLLM with ResNet-50 (3.3, 3.4), but for the language model, which a child config names.
+# The paper's VisionLLM with ResNet-50 as written (3.3, 3.4), but for the language model, which a child config names.
+# Image tokens have centers alone; classes and locations are learned by cross-entropy with one-hot targets and read off by
+# argmax.
 embed_dims = 256  # Deformable DETR's
 num_levels = 4
 num_bins = 1025  # paper: 257/513/1025/2049 bins give AP 34.9/40.8/44.8/44.8
@@ -26,8 +28,6 @@ model = dict(
         type='LanguageGuidedTokenizer',
         num_queries=100,  # paper: 50/100/200/300 image tokens give AP 44.5/44.8/45.1/45.2
         num_feature_levels=num_levels,
-        # The paper compares with a Deformable DETR of AP 45.7: mmdet's has 46.2 with box refinement, 44.3 without.
-        with_box_refine=True,
         channel_mapper=dict(
             type='ChannelMapper',
             in_channels=[512, 1024, 2048],
@@ -56,36 +56,33 @@ model = dict(
                 ffn_cfg=dict(embed_dims=embed_dims, feedforward_channels=1024, ffn_drop=0.1)),
             post_norm_cfg=None),
         positional_encoding=dict(num_feats=embed_dims // 2, normalize=True, offset=-0.5),
-        # Losses and matching: Deformable DETR's own, with one class.
+        # Losses and matching: Deformable DETR's own, with one class and without width and height.
         token_head=dict(
             type='ImageTokenHead',
             sync_cls_avg_factor=True,
             loss_cls=dict(
                 type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
             train_cfg=dict(
                 assigner=dict(
                     type='HungarianAssigner',
                     match_costs=[
                         dict(type='FocalLossCost', weight=2.0),
-                        dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
-                        dict(type='IoUCost', iou_mode='giou', weight=2.0),
+                        dict(type='CentreL1Cost', weight=5.0),
                     ])))),
     bbox_head=dict(
         type='OpenEndedDecoder',
         embed_dims=embed_dims,
         language_model=dict(type='LanguageModel', num_bins=num_bins),
-        loss=dict(
-            class_weight=1.0,  # paper: a plain sum
-            location_weight=1.0,
-            # Beyond the paper, as in the embedded default, where they were measured: soft targets and box losses on
-            # the expected corners. The paper's own: location_sigma=0.0, loss_bbox=None, loss_iou=None.
-            location_sigma=8.0,
-            loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-            loss_iou=dict(type='GIoULoss', loss_weight=2.0)),
-        with_extent=True,  # boxes are refined from layer to layer: embeddings hold their changes alone
-        ),
+        loss=dict(type='SetCriterion', class_weight=1.0, location_weight=1.0)),  # paper: a plain sum
+    # Objects are matched to the decoder's own predictions, of all image tokens in one forward pass; DETR's weights.
+    train_cfg=dict(
+        assigner=dict(
+            type='HungarianAssigner',
+            match_costs=[
+                dict(type='ClassificationCost', weight=1.0),
+                dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy'),
+            ])),
     test_cfg=dict(max_per_img=100))  # COCO scores 100 boxes per image
 
 # What stands in for `pretrained` when the model is built without weights (mmvisionllm.utils.meta_build).

@@ -38,7 +38,7 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: Channels of the image tokens.
         loss_weight: Weight of L_dec.
         with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
-        decode_mode: How a coordinate is read off its bins: ``'expectation'`` or ``'argmax'``.
+        decode_mode: How a coordinate is read off its bins: ``'argmax'`` or ``'expectation'``.
         tokens_per_step: Most tokens that the language model sees at once in training on sets of objects, see
             :func:`images_within`: the tokenizer learns from all images of a batch, the language model from those that
             fit, at least one. None for all.
@@ -69,7 +69,7 @@ class OpenEndedDecoder(BaseModule):
         loss: OptConfigType = None,
         loss_weight: float = 1.0,
         with_extent: bool = False,
-        decode_mode: str = 'expectation',
+        decode_mode: str = 'argmax',
         tokens_per_step: int | None = None,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
@@ -90,7 +90,7 @@ class OpenEndedDecoder(BaseModule):
             self.language_model.added.std,
             with_extent,
         )
-        self.criterion = MODELS.build(dict(type='SetCriterion', **(loss or {}), vocabulary=self.vocabulary))
+        self.criterion = MODELS.build({'type': 'SetCriterion', **(loss or {}), 'vocabulary': self.vocabulary})
         self.loss_weight = loss_weight
         self.test_cfg = dict(max_per_img=100, tokens_per_pass=768, generation={})
         refuse_unknown('train_cfg', train_cfg or {}, {'assigner'})

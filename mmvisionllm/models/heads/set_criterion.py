@@ -8,27 +8,10 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmdet.registry import MODELS
-from mmdet.utils import OptConfigType, reduce_mean
+from mmdet.utils import reduce_mean
 from mmvisionllm.instructions import Vocabulary
 
 from ..structures import DecodedSet
-
-
-def smoothed_targets(position: Tensor, num_bins: int, sigma: float) -> Tensor:
-    """Location targets: a Gaussian around the exact (fractional) bin, or one-hot on the nearest for ``sigma=0``.
-
-    Args:
-        position: (...,) bin positions.
-        num_bins: Number of bins.
-        sigma: Width of the Gaussian in bins.
-
-    Returns:
-        (..., num_bins) probabilities.
-    """
-    if sigma == 0:
-        return F.one_hot(position.round().long(), num_bins).to(position.dtype)
-    bins = torch.arange(num_bins, device=position.device)
-    return (-0.5 * ((bins - position[..., None]) / sigma) ** 2).softmax(-1)
 
 
 def expected_bins(logits: Tensor) -> Tensor:
@@ -59,41 +42,21 @@ def mean_over_ranks(count: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class SetCriterion(BaseModule):
-    """The decoder's losses on a set of objects.
+    """The decoder's losses on a set of objects, as in the paper: cross-entropy, with one-hot targets.
 
     Args:
         vocabulary: The added tokens.
         class_weight: Weight of the cross-entropy on class tokens.
         location_weight: Weight of the cross-entropy on location tokens.
-        location_sigma: Width in bins of the location targets; 0 for the paper's one-hot targets.
-        loss_bbox: mmdet loss on the expected corners, normalised; None to leave it out, as the paper does.
-        loss_iou: mmdet IoU loss on the expected corners, normalised; None to leave it out, as the paper does.
     """
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        class_weight: float = 1.0,
-        location_weight: float = 1.0,
-        location_sigma: float = 0.0,
-        loss_bbox: OptConfigType = None,
-        loss_iou: OptConfigType = None,
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, class_weight: float = 1.0, location_weight: float = 1.0) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.class_weight = class_weight
         self.location_weight = location_weight
-        self.location_sigma = location_sigma
-        self.loss_bbox = MODELS.build(loss_bbox) if loss_bbox else None
-        self.loss_iou = MODELS.build(loss_iou) if loss_iou else None
 
-    def forward(
-        self,
-        decoded: DecodedSet,
-        classes: Tensor,
-        points: Tensor,
-        present: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, decoded: DecodedSet, classes: Tensor, points: Tensor, present: Tensor) -> dict[str, Tensor]:
         """Losses of decoded objects against their matched ground truth.
 
         Args:
@@ -103,8 +66,7 @@ class SetCriterion(BaseModule):
             present: (B, P) bool, False for padding.
         """
         losses = self.class_loss(decoded, classes, present)
-        asked = present & (classes >= 0)
-        losses.update(self._location_losses(decoded, points, asked))
+        losses.update(self.location_loss(decoded, points, present & (classes >= 0)))
         return losses
 
     def class_loss(self, decoded: DecodedSet, classes: Tensor, present: Tensor) -> dict[str, Tensor]:
@@ -116,25 +78,22 @@ class SetCriterion(BaseModule):
         loss = (loss * present.flatten()).sum() / mean_over_ranks(present.sum())
         return dict(loss_dec_cls=loss * self.class_weight)
 
-    def _location_losses(self, decoded: DecodedSet, points: Tensor, asked: Tensor) -> dict[str, Tensor]:
-        codec = self.vocabulary.codec
-        count = mean_over_ranks(asked.sum())
-        # Every object weighs the same, whatever the number of its points.
-        mask = decoded.point_mask
-        share = (mask / mask.sum(1, keepdim=True))[:, None, :, None].expand_as(points) * asked[..., None, None]
-        locations = decoded.locations.detach()[:, :, None]  # the tokenizer's own losses move them
-        offsets = points - locations
-        targets = smoothed_targets(codec.position(offsets), codec.num_bins, self.location_sigma)
-        logits = decoded.point_logits.float()
-        entropy = -(targets * logits.log_softmax(-1)).sum(-1)
-        losses = dict(loss_dec_loc=(entropy * share).sum() / (2 * count) * self.location_weight)
-        if self.loss_bbox is None and self.loss_iou is None:
-            return losses
-        expected = codec.decode(expected_bins(logits)) + locations
-        if self.loss_bbox is not None:
-            # Twice the mean over an object's points: for the two corners of a box their sum, as everywhere in mmdet.
-            losses['loss_dec_bbox'] = self.loss_bbox(expected, points, 2 * share, avg_factor=count)
-        if self.loss_iou is not None:
-            hulls = (hull(p, mask)[asked] for p in (expected, points))
-            losses['loss_dec_iou'] = self.loss_iou(*hulls, avg_factor=count)
-        return losses
+    def location_loss(self, decoded: DecodedSet, points: Tensor, asked: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy on location tokens of the objects that are ``asked`` for, (B, P) bool."""
+        # The tokenizer's own losses move its locations.
+        offsets = points - decoded.locations.detach()[:, :, None]
+        targets = self.location_targets(self.vocabulary.codec.position(offsets))
+        entropy = -(targets * decoded.point_logits.float().log_softmax(-1)).sum(-1)
+        loss = (entropy * point_weights(decoded, asked)).sum() / (2 * mean_over_ranks(asked.sum()))
+        return dict(loss_dec_loc=loss * self.location_weight)
+
+    def location_targets(self, position: Tensor) -> Tensor:
+        """(...,) exact positions in bins -> (..., num_bins) probabilities: the nearest bin's is 1."""
+        return F.one_hot(position.round().long(), self.vocabulary.codec.num_bins).to(position.dtype)
+
+
+def point_weights(decoded: DecodedSet, asked: Tensor) -> Tensor:
+    """(B, P, N, 2) what each coordinate weighs: an object's points add up to 1, whatever their number."""
+    mask = decoded.point_mask
+    share = (mask / mask.sum(1, keepdim=True))[:, None, :, None]
+    return share.expand(-1, asked.size(1), -1, 2) * asked[..., None, None]

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmdet.utils import OptConfigType
 
 from ..structures import Match
 
@@ -26,8 +27,16 @@ class ImageTokenHead(DeformableDETRHead):
             needs weight 0 and the assigner a cost on centres (:class:`CentreL1Cost`).
     """
 
-    def __init__(self, *args, with_extent: bool = True, num_classes: int = 1, **kwargs) -> None:
-        super().__init__(*args, num_classes=num_classes, **kwargs)
+    def __init__(
+        self,
+        *args,
+        with_extent: bool = False,
+        num_classes: int = 1,
+        loss_iou: OptConfigType = None,
+        **kwargs,
+    ) -> None:
+        loss_iou = loss_iou or dict(type='GIoULoss', loss_weight=2.0 * with_extent)
+        super().__init__(*args, num_classes=num_classes, loss_iou=loss_iou, **kwargs)
         self.with_extent = with_extent
         if not with_extent and self.loss_iou.loss_weight:
             raise ValueError('with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)')

@@ -33,6 +33,7 @@ def overfit(make, decoder, steps, instructions, objects=GROUND_TRUTH):
     [
         dict(),
         dict(
+            type='BoxCriterion',
             location_sigma=1.0,
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
             loss_iou=dict(type='GIoULoss', loss_weight=2.0),
@@ -90,7 +91,7 @@ def test_weight_of_the_losses(small, make):
 def test_images_without_objects_cost_nothing_and_break_nothing(small, make):
     decoder = small.build(
         small.decoder(
-            loss=dict(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')),
+            loss=dict(type='BoxCriterion', loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')),
         )
     )
     nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
@@ -145,6 +146,7 @@ def octagons(objects):
 
 MIXED = [GROUND_TRUTH[0], octagons(GROUND_TRUTH[1])]
 LOSS = dict(
+    type='BoxCriterion',
     location_sigma=1.0,
     loss_bbox=dict(type='L1Loss', loss_weight=5.0),
     loss_iou=dict(type='GIoULoss', loss_weight=2.0),

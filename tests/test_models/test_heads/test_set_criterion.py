@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Vocabulary
-from mmvisionllm.models.heads.set_criterion import expected_bins, hull, smoothed_targets
+from mmvisionllm.models.heads.set_criterion import expected_bins, hull
 from mmvisionllm.models.heads.set_targets import target_points
 from mmvisionllm.models.structures import DecodedSet
 
@@ -14,7 +14,7 @@ VOCABULARY = Vocabulary(33)
 
 
 def build(**kwargs):
-    return MODELS.build(dict(type='SetCriterion', vocabulary=VOCABULARY, **kwargs))
+    return MODELS.build(dict(type='BoxCriterion', vocabulary=VOCABULARY, **kwargs))
 
 
 def every_point(num_points, batch=2):
@@ -46,7 +46,7 @@ PRESENT = torch.ones(2, 2, dtype=torch.bool)
 @given(st.lists(st.floats(0, 32), min_size=1, max_size=9), st.sampled_from([0.0, 0.5, 2.0, 8.0]))
 def test_targets_are_probabilities_around_the_position(positions, sigma):
     position = torch.tensor(positions)
-    targets = smoothed_targets(position, 33, sigma)
+    targets = build(location_sigma=sigma).location_targets(position)
     assert targets.shape == (len(positions), 33)
     torch.testing.assert_close(targets.sum(-1), torch.ones(len(positions)))
     assert (targets >= 0).all()
@@ -55,14 +55,15 @@ def test_targets_are_probabilities_around_the_position(positions, sigma):
 
 
 def test_one_hot_targets_are_the_papers():
-    targets = smoothed_targets(torch.tensor([0.0, 7.4, 32.0]), 33, 0)
+    papers = MODELS.build(dict(type='SetCriterion', vocabulary=VOCABULARY))
+    targets = papers.location_targets(torch.tensor([0.0, 7.4, 32.0]))
     assert targets.argmax(-1).tolist() == [0, 7, 32] and (targets.max(-1)[0] == 1).all()
 
 
 def test_smoothed_targets_keep_the_fraction():
     """The expectation over a target away from the edges is the exact position, finer than the bins."""
     position = torch.tensor([12.3, 16.5, 19.9])
-    targets = smoothed_targets(position, 33, 2.0)
+    targets = build(location_sigma=2.0).location_targets(position)
     torch.testing.assert_close(targets @ torch.arange(33.0), position, rtol=0, atol=1e-3)
 
 
@@ -135,7 +136,7 @@ def test_box_losses_do_not_move_the_location():
 
 def test_mixed_precision_does_not_round_the_expected_box():
     vocabulary = Vocabulary(1025)
-    criterion = MODELS.build(dict(type='SetCriterion', vocabulary=vocabulary, loss_bbox=dict(type='L1Loss')))
+    criterion = MODELS.build(dict(type='BoxCriterion', vocabulary=vocabulary, loss_bbox=dict(type='L1Loss')))
     torch.manual_seed(0)
     decoded = DecodedSet(torch.zeros(2, 2, 4), torch.randn(2, 2, 2, 2, 1025), LOCATIONS, every_point(2))
     exact = criterion(decoded, CLASSES, CORNERS, PRESENT)['loss_dec_bbox']

@@ -109,7 +109,7 @@ def build_visionllm(checkpoint=None, text=False, **kwargs):
             neck=dict(
                 type='LanguageGuidedTokenizer',
                 channel_mapper=p['mapper'],
-                token_head=dict(type='ImageTokenHead', **p['head']),
+                token_head=dict(type='ImageTokenHead', with_extent=True, **p['head']),
                 text_encoder=encoder if text else None,
                 **p['transformer'],
             ),

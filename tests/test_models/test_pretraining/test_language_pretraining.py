@@ -6,7 +6,7 @@ import torch
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import DATASETS, MODELS
 
-LOSSES = dict(loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
+LOSSES = dict(type='BoxCriterion', loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss'))
 
 
 @pytest.fixture(scope='module')
