@@ -1,13 +1,13 @@
-"""VisionLLM against the Deformable DETR that it starts from, which sees as many images as VisionLLM has seen in all.
+"""VisionLLM against the Deformable DETR that it starts from, trained on for as many images as VisionLLM sees.
 
     python benchmarks/accuracy_vs_deformable_detr.py --seed 0   # a JSON in benchmarks/results, about an hour
     python benchmarks/accuracy_vs_deformable_detr.py --summary  # mean and deviation over the seeds that are there
 
-On scenes of a seed that nothing was tuned on. A Deformable DETR trains; from it and the language model that ships,
-VisionLLM trains its stage 1; and a Deformable DETR of the same sizes trains for the images of both, on the same data
-with the same batch size. VisionLLM is tested with all categories, each half of them, and in three random orders.
-Seconds are those of the trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds`,
-another Deformable DETR trains for as long as VisionLLM took in all, text included. What is trained already is not
+On scenes of a seed that nothing was tuned on. A Deformable DETR trains; from it, VisionLLM trains its stage 1, with the
+language model that ships, and the Deformable DETR trains on: the same data, batch size, iterations and learning rates.
+VisionLLM is tested with all categories, each half of them, and in three random orders. Seconds are those of the
+trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds`, the Deformable DETR trains on for
+as long as VisionLLM's stage 1 took, too, and for as long as that and the text pretraining. What is trained already is not
 trained again.
 """
 
@@ -60,15 +60,16 @@ def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_secon
     run('tools/make_scenes.py', SCENES, '--train', '6000', '--val', '300', '--seed', str(SCENES_SEED))
     start = load(START, start_iters, seed)
     train({'start': start}, work_dir, parallel=False)
-    ours, theirs = load(DETECTOR, iters, seed), load(START, start_iters + iters, seed)
-    ours.model.init_cfg.checkpoint = str(work_dir / 'start' / f'iter_{start_iters}.pth')
+    ours, theirs = load(DETECTOR, iters, seed), load(START, iters, seed)
+    ours.model.init_cfg.checkpoint = theirs.load_from = str(work_dir / 'start' / f'iter_{start_iters}.pth')
+    theirs.optim_wrapper = ours.optim_wrapper
     # Side by side, a core each.
     train({'visionllm': ours, 'deformable_detr': theirs}, work_dir, parallel=True)
     checkpoint = work_dir / 'visionllm' / f'iter_{iters}.pth'
-    last = work_dir / 'deformable_detr' / f'iter_{start_iters + iters}.pth'
+    last = work_dir / 'deformable_detr' / f'iter_{iters}.pth'
     result = dict(
         seed=seed,
-        iterations=dict(start=start_iters, visionllm=iters, deformable_detr=start_iters + iters),
+        iterations=dict(start=start_iters, then=iters),
         start=brief(test(start, work_dir / 'start' / f'iter_{start_iters}.pth', work_dir / 'test_start')),
         deformable_detr=brief(test(theirs, last, work_dir / 'test_deformable_detr')),
     )
@@ -93,13 +94,15 @@ def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_secon
     text = load_package_weights(ours.model.bbox_head.init_cfg.checkpoint)['meta']['seconds']
     result['seconds'] = dict(took, text_pretraining=text)
     if equal_seconds:
-        each = took['deformable_detr'] / (start_iters + iters)
-        longer = round((text + took['start'] + took['visionllm']) / each)
-        cfg = load(START, longer, seed)
-        train({'equal_seconds': cfg}, work_dir, parallel=False)
-        metrics = test(cfg, work_dir / 'equal_seconds' / f'iter_{longer}.pth', work_dir / 'test_equal')
-        ap = metrics[KEYS['AP']]
-        result['equal_seconds'] = dict(iterations=longer, **brief(metrics), ratio_AP=round(full[KEYS['AP']] / ap, 4))
+        each = took['deformable_detr'] / iters
+        for name, seconds in (('equal_seconds', 0), ('equal_seconds_with_text', text)):
+            longer = round((took['visionllm'] + seconds) / each)
+            cfg = load(START, longer, seed)
+            cfg.load_from, cfg.optim_wrapper = theirs.load_from, theirs.optim_wrapper
+            train({name: cfg}, work_dir, parallel=False)
+            metrics = test(cfg, work_dir / name / f'iter_{longer}.pth', work_dir / f'test_{name}')
+            ratio = round(full[KEYS['AP']] / metrics[KEYS['AP']], 4)
+            result[name] = dict(iterations=longer, **brief(metrics), ratio_AP=ratio)
     return result
 
 

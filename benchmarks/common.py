@@ -29,12 +29,14 @@ def run(*command: str, wait: bool = True) -> subprocess.Popen:
 
 
 def train(configs: dict[str, Config], work_dir: Path, parallel: bool) -> None:
-    """Train every config that has no checkpoint yet."""
+    """Train every config that has no checkpoint of its last iteration yet; what was broken off goes on."""
     running = []
     for name, cfg in configs.items():
         path = work_dir / f'{name}.py'
         cfg.dump(path)
-        command = ('tools/train.py', str(path), '--work-dir', str(work_dir / name), '--resume')
+        # With --resume, a training starts from its own checkpoints alone, and not from `load_from`.
+        resume = ['--resume'] if (work_dir / name / 'last_checkpoint').is_file() else []
+        command = ('tools/train.py', str(path), '--work-dir', str(work_dir / name), *resume)
         running.append(run(*command, wait=not parallel))
     for process in running:
         if process.wait():

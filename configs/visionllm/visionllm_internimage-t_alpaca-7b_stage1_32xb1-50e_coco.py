@@ -18,7 +18,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://huggingface.co/OpenGVLab/InternImage/resolve/main/internimage_t_1k_224.pth')),
-    neck=dict(channel_mapper=dict(in_channels=[128, 256, 512])))
+    neck=dict(channel_mapper=dict(in_channels=[128, 256, 512]), token_head=dict(num_classes=1)))
 
 optim_wrapper = dict(
     constructor='LayerDecayOptimWrapperConstructor',

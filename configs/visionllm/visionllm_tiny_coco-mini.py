@@ -16,6 +16,7 @@ model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
     neck=dict(
         num_queries=60,  # photos hold up to some dozens of objects
+        token_head=dict(num_classes=80),
         text_encoder=dict(tokenizer=tokenizer)),
     init_cfg=dict(
         type='DeformableDETRWeights',

@@ -64,6 +64,7 @@ model = dict(
         positional_encoding=dict(num_feats=embed_dims // 2, normalize=True, offset=-0.5),
         token_head=dict(
             type='ImageTokenHead',
+            num_classes=10,  # of the Deformable DETR that it starts from
             sync_cls_avg_factor=True,
             loss_cls=dict(
                 type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),

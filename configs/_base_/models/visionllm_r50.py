@@ -59,6 +59,7 @@ model = dict(
         # Losses and matching: Deformable DETR's own, with one class and without width and height.
         token_head=dict(
             type='ImageTokenHead',
+            num_classes=80,  # of the Deformable DETR that it starts from
             sync_cls_avg_factor=True,
             loss_cls=dict(
                 type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),

@@ -12,12 +12,11 @@ Deformable DETR                       VisionLLM
 ``reference_points_fc.*``             ``neck.reference_points_fc.*``
 ``query_embedding.weight``            ``neck.query_embedding.weight``: the first M of its (300) queries
 ``bbox_head.reg_branches.*``          ``neck.token_head.reg_branches.*``
-``bbox_head.cls_branches.*``          ``neck.token_head.cls_branches.*``: one output, the mean over the classes;
+``bbox_head.cls_branches.*``          ``neck.token_head.cls_branches.*``: objectness is the log-sum-exp of the classes;
                                       ``bbox_head.projector.linear``: of the last layer, their differences from the mean
 ====================================  ===============================================================================
 
-The queries of Deformable DETR have no order, so the first M are as good as any other M. The mean over the classes is
-the linear layer whose logit is the mean class logit: class-agnostic, and low where all classes are. What the classes
+The queries of Deformable DETR have no order, so the first M are as good as any other M. What the classes
 differ in tells what an object is: by it, the projector begins with tokens that read as the names of the detector's
 classes (:meth:`TokenProjector.start_from_classes`), which the checkpoint knows (``meta``). The language path
 (``neck.text_encoder``, ``neck.fusions``) and the rest of the decoder (``bbox_head``) have no counterpart and keep their
@@ -90,8 +89,6 @@ def convert_deformable_detr(state_dict: Mapping[str, Tensor], num_queries: int) 
             raise ValueError(f'no part of a Deformable DETR: {name!r}')
         if prefix == 'query_embedding.':
             weight = weight[:num_queries].clone()
-        elif name.startswith('bbox_head.cls_branches.'):
-            weight = weight.mean(0, keepdim=True)
         converted[_MOVED[prefix] + name[len(prefix) :]] = weight
     return converted
 
@@ -180,6 +177,9 @@ class DeformableDETRWeights:
                 f'the Deformable DETR was trained {"with" if refines else "without"} box refinement: set '
                 f'model.neck.with_box_refine={refines}'
             )
+        number = len(converted['neck.token_head.cls_branches.0.bias'])
+        if number != module.neck.token_head.cls_branches[0].out_features:
+            raise ValueError(f'the Deformable DETR has {number} classes: set model.neck.token_head.num_classes={number}')
         wanted = {name: weight.shape for name, weight in module.state_dict().items() if not name.startswith(OWN_PARTS)}
         # BatchNorm's counters decide nothing; old checkpoints have none.
         wanted = {name: s for name, s in wanted.items() if not name.endswith('batches_tracked')}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from mmengine.model import bias_init_with_prob
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.registry import MODELS
@@ -18,9 +19,11 @@ from ..structures import Match
 
 @MODELS.register_module()
 class ImageTokenHead(DeformableDETRHead):
-    """mmdet's Deformable DETR head with one class, "an object that the instruction asks for".
+    """mmdet's Deformable DETR head, category-agnostic: is there an object?
 
     Args:
+        num_classes: Classes of the Deformable DETR that it starts from. Objectness is the log-sum-exp of their logits: at
+            first what the detector says, and learned with one class from then on.
         with_extent: Also regress width and height. The paper regresses the centre point alone; with the extent, the
             tokens are matched by their boxes and every layer of the tokenizer is supervised as in Deformable DETR. The
             extent supervises, and it may enter the language model, from which all boxes come. Without it, ``loss_iou``
@@ -37,9 +40,29 @@ class ImageTokenHead(DeformableDETRHead):
     ) -> None:
         loss_iou = loss_iou or dict(type='GIoULoss', loss_weight=2.0 * with_extent)
         super().__init__(*args, num_classes=num_classes, loss_iou=loss_iou, **kwargs)
+        self.num_classes = self.cls_out_channels = 1  # of targets and losses
         self.with_extent = with_extent
         if not with_extent and self.loss_iou.loss_weight:
             raise ValueError('with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)')
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet does: objectness begins at 0.01, of however many logits it is made."""
+        super().init_weights()
+        for branch in self.cls_branches:
+            nn.init.constant_(branch.bias, bias_init_with_prob(0.01 / branch.out_features))
+
+    def forward(self, hidden_states: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Objectness and boxes of every decoder layer.
+
+        Args:
+            hidden_states: (L, B, M, D).
+            references: L + 1 reference points, (B, M, 2 or 4).
+
+        Returns:
+            (L, B, M, 1) logits, (L, B, M, 4) normalised (cx, cy, w, h).
+        """
+        logits, boxes = super().forward(hidden_states, references)
+        return logits.logsumexp(-1, keepdim=True), boxes
 
     def loss(
         self, scores: Tensor, boxes: Tensor, batch_gt_instances: Sequence[InstanceData], batch_img_metas: list[dict]

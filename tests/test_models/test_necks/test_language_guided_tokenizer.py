@@ -69,6 +69,19 @@ def test_locations_are_the_centres_that_the_head_supervises(neck):
     assert torch.equal(tokens.objectness, tokens.layer_scores[-1, ..., 0])
 
 
+@pytest.mark.parametrize('num_classes', [1, 7])
+def test_objectness_begins_low_and_is_one_class_of_however_many_logits(small, num_classes):
+    neck = small.build(small.neck(token_head__num_classes=num_classes))
+    neck.init_weights()
+    features, samples = make_inputs()
+    tokens = neck(features, TEXTS, samples)
+    assert tokens.layer_scores.shape[-1] == 1
+    assert tokens.objectness.sigmoid().mean().item() == pytest.approx(0.01, rel=0.5)
+    losses, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
+    losses['tok_loss_cls'].backward()
+    assert neck.token_head.cls_branches[-1].weight.grad.abs().sum(1).min() > 0
+
+
 def test_text_changes_the_tokens_of_its_own_image(neck):
     features, samples = make_inputs()
     before = neck(features, TEXTS, samples)
