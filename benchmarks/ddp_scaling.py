@@ -27,7 +27,7 @@ import torch
 from common import ROOT
 from mmengine.config import Config
 
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 
 def small_training(config: str, strategy: str | None, scenes: Path, args: argparse.Namespace) -> Config:

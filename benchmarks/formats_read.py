@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 from common import ROOT, trained
 
-from mmvisionllm.datasets.scenes import CATEGORIES
 from mmvisionllm.instructions import Instruction, get_task, load_templates
+from mmvisionllm.scenes import CATEGORIES
 
 TASKS = ('detection', 'segmentation', 'grounding', 'captioning', 'vqa')
 SEEN, BEYOND = range(8, 25), range(25, 65)

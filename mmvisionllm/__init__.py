@@ -15,6 +15,6 @@ from .version import __version__
 # install and not by a bare ModuleNotFoundError from somewhere inside.
 check_dependencies()
 
-from . import datasets, engine, evaluation, extensions, models, visualization  # noqa: E402
+from . import datasets, engine, evaluation, extensions, models, scenes, visualization  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'extensions', 'models', 'visualization']
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'extensions', 'models', 'scenes', 'visualization']

@@ -191,7 +191,7 @@ def llm_folder(tmp_path_factory) -> Callable[..., Path]:
 @pytest.fixture(scope='session')
 def scenes(tmp_path_factory) -> Path:
     """Rendered scenes: 6 images of 64 pixels for training, 4 for validation."""
-    from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+    from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
     out = tmp_path_factory.mktemp('scenes')
     make_scenes(out, SceneSettings(train=6, val=4, seed=0, image_size=64, max_objects=4))

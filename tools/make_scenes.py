@@ -14,7 +14,7 @@ import sys
 
 import cv2
 
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:

@@ -17,8 +17,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from mmvisionllm.datasets import SceneExpressionDataset, SceneTextDataset
 from mmvisionllm.instructions.vocabulary import ADDED_TOKEN_PATTERN
+from mmvisionllm.scenes import SceneExpressionDataset, SceneTextDataset
 
 SPECIAL = ['<pad>', '<s>', '</s>']
 

@@ -4,8 +4,6 @@ from .captions import CaptionDataset
 from .checked_coco import CheckedCocoDataset
 from .expressions import RefCocoExpressionDataset, RefExpDataset
 from .llava_instruct import LLaVAInstructDataset
-from .scene_expressions import SceneExpressionDataset
-from .scene_text import SceneTextDataset
 from .transforms import AttachInstruction
 from .vqa import VQADataset
 
@@ -16,7 +14,5 @@ __all__ = [
     'LLaVAInstructDataset',
     'RefCocoExpressionDataset',
     'RefExpDataset',
-    'SceneExpressionDataset',
-    'SceneTextDataset',
     'VQADataset',
 ]

@@ -5,7 +5,6 @@ from .detectors import VisionLLM
 from .heads import OpenEndedDecoder, SetCriterion
 from .language_models import LanguageModel, TextEncoder
 from .necks import ImageTokenHead, LanguageGuidedTokenizer
-from .pretraining import LanguagePretraining
 from .task_modules import CentreL1Cost
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     'InternImage',
     'LanguageGuidedTokenizer',
     'LanguageModel',
-    'LanguagePretraining',
     'OpenEndedDecoder',
     'SetCriterion',
     'TextEncoder',

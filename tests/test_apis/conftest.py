@@ -11,8 +11,8 @@ from mmengine.config import Config
 
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmvisionllm.datasets.scenes import random_scene
-from mmvisionllm.datasets.scenes.renderer import render
+from mmvisionllm.scenes import random_scene
+from mmvisionllm.scenes.renderer import render
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs' / 'visionllm' / 'visionllm_tiny_scenes.py')

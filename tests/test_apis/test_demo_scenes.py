@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'demo_scenes.py'
 

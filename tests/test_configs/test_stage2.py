@@ -12,8 +12,8 @@ from mmengine.runner.loops import ValLoop
 
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import DATASETS, MODELS
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 from mmvisionllm.instructions import TASKS
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 CONFIG = Path(__file__).parents[2] / 'configs/visionllm/visionllm_tiny_scenes_stage2.py'
 SETS = ('detection', 'segmentation', 'grounding')

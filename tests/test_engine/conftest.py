@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 from mmvisionllm.utils import allow_mmengine_checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))  # processes of trainings import small_training by its name

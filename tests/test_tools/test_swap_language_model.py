@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from mmvisionllm.datasets import SceneTextDataset
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
+from mmvisionllm.scenes import SceneTextDataset
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 END = '<|endoftext|>'

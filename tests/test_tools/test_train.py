@@ -16,8 +16,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmvisionllm.datasets.scenes.generator import SceneSettings, make_scenes
 from mmvisionllm.engine import SeededDataset, TaskSampler
+from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = str(ROOT / 'tools' / 'train.py')

@@ -6,8 +6,8 @@ from mmengine.runner import Runner
 
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
-from mmvisionllm.datasets.scenes import CATEGORIES
 from mmvisionllm.instructions import Instruction, InstructionError
+from mmvisionllm.scenes import CATEGORIES
 
 LOSSES = {'loss_dec_cls', 'loss_dec_loc', 'tok_loss_cls', 'tok_loss_bbox', 'tok_loss_iou'}
 OWN_TEXT = 'What of {"star": <c0>, "heart": <c1>} is in <image>?'

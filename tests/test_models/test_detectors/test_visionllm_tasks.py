@@ -8,8 +8,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from mmdet.registry import DATASETS
-from mmvisionllm.datasets.scenes import CATEGORIES
 from mmvisionllm.instructions import Instruction, InstructionError, OutputFormat
+from mmvisionllm.scenes import CATEGORIES
 
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'gt_caption')
 SET_LOSSES = {'loss_dec_cls', 'loss_dec_loc', 'tok_loss_cls', 'tok_loss_bbox', 'tok_loss_iou'}

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
-from mmvisionllm.datasets.scenes import CATEGORIES
-from mmvisionllm.datasets.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
 from mmvisionllm.instructions import Instruction, InstructionError, Vocabulary, load_templates
 from mmvisionllm.models.language_models import InstructionTokenizer
 from mmvisionllm.models.language_models.tokenizer import resolve_pretrained
+from mmvisionllm.scenes import CATEGORIES
+from mmvisionllm.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
 
 REPO = Path(__file__).resolve().parents[3]
 SCENES = REPO / 'configs/_base_/tokenizers/scenes'

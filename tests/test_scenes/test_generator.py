@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mmvisionllm.datasets.scenes.generator import SceneSettings, image_rng, make_scenes
+from mmvisionllm.scenes.generator import SceneSettings, image_rng, make_scenes
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_scenes.py'
+TOOL = Path(__file__).parents[2] / 'tools' / 'make_scenes.py'
 SETTINGS = SceneSettings(train=6, val=3, seed=5)
 
 

@@ -8,9 +8,10 @@ from torch.utils.data import Dataset
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
 
+from .language import caption, describe, empty_expression, questions, referring_expressions
+from .scene import Scene, random_scene
 from .scene_text import SceneText
-from .scenes import CATEGORIES, Scene, random_scene
-from .scenes.language import caption, describe, empty_expression, questions, referring_expressions
+from .shapes import CATEGORIES
 
 
 @DATASETS.register_module()

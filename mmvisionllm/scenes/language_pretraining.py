@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
-from mmvisionllm.datasets.scene_text import SceneText
+from mmvisionllm.models.heads.text_decoding import text_loss
 
-from ..heads.text_decoding import text_loss
+from .scene_text import SceneText
 
 
 @MODELS.register_module()

@@ -8,14 +8,14 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmvisionllm.datasets.scenes.coco_writer import (
+from mmvisionllm.scenes.coco_writer import (
     KINDS,
     SplitRecords,
     mask_to_polygons,
     write_json,
 )
-from mmvisionllm.datasets.scenes.scene import random_scene
-from mmvisionllm.datasets.scenes.shapes import CATEGORIES
+from mmvisionllm.scenes.scene import random_scene
+from mmvisionllm.scenes.shapes import CATEGORIES
 
 NUMBER = 60
 

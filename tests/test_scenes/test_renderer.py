@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmvisionllm.datasets.scenes.palette import texture_mask
-from mmvisionllm.datasets.scenes.renderer import render
-from mmvisionllm.datasets.scenes.scene import BACKGROUNDS, random_scene
+from mmvisionllm.scenes.palette import texture_mask
+from mmvisionllm.scenes.renderer import render
+from mmvisionllm.scenes.scene import BACKGROUNDS, random_scene
 
 
 def _scene(seed, **kwargs):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmvisionllm.datasets.scenes import language
-from mmvisionllm.datasets.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
-from mmvisionllm.datasets.scenes.scene import random_scene
-from mmvisionllm.datasets.scenes.wording import article, count_word, join, plural
+from mmvisionllm.scenes import language
+from mmvisionllm.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
+from mmvisionllm.scenes.scene import random_scene
+from mmvisionllm.scenes.wording import article, count_word, join, plural
 
 _CATEGORY = '|'.join(language.CATEGORIES)
 _NOUNS = re.compile(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmvisionllm.datasets.scenes.palette import COLOUR_NAMES, TEXTURES
-from mmvisionllm.datasets.scenes.scene import (
+from mmvisionllm.scenes.palette import COLOUR_NAMES, TEXTURES
+from mmvisionllm.scenes.scene import (
     BACKGROUNDS,
     MIN_PIXELS,
     MIN_VISIBLE,
@@ -11,7 +11,7 @@ from mmvisionllm.datasets.scenes.scene import (
     coverage,
     random_scene,
 )
-from mmvisionllm.datasets.scenes.shapes import CATEGORIES, outline
+from mmvisionllm.scenes.shapes import CATEGORIES, outline
 
 
 @pytest.fixture(scope='module')

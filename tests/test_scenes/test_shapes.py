@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmvisionllm.datasets.scenes.shapes import CATEGORIES, MAX_ROTATION, OUTLINES, outline
+from mmvisionllm.scenes.shapes import CATEGORIES, MAX_ROTATION, OUTLINES, outline
 
 
 def _mask(category, rotation, size=48, side=64):

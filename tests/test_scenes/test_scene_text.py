@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mmdet.registry import DATASETS
-from mmvisionllm.datasets.scenes import CATEGORIES
 from mmvisionllm.instructions.instruction import parse_categories
+from mmvisionllm.scenes import CATEGORIES
 
 
 def build(**kwargs):

@@ -9,11 +9,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mmdet.registry import DATASETS
+from mmvisionllm.datasets.category_names import category_names
 from mmvisionllm.instructions import Instruction, load_templates
 
-from .category_names import category_names
-from .scenes import CATEGORIES, Scene, random_scene
-from .scenes.language import caption, questions, referring_expressions
+from .language import caption, questions, referring_expressions
+from .scene import Scene, random_scene
+from .shapes import CATEGORIES
 
 EASY_CATEGORIES = 3
 

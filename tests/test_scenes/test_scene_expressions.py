@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmdet.registry import DATASETS
-from mmvisionllm.datasets.scenes import CATEGORIES
+from mmvisionllm.scenes import CATEGORIES
 
 
 def build(**kwargs):
