@@ -1,5 +1,5 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""One model for all tasks, from nothing to pictures: stages as of `make demo`, text about tasks, stage 2, test, pictures.
+"""One model for all tasks, from nothing to pictures: stages as of `make demo`, stage 2, test, pictures.
 
     make demo-tasks
     python tools/demo_tasks.py [--quick] [--dir DIR]
@@ -19,7 +19,6 @@ from demo_scenes import DETECTOR as STAGE1
 from demo_scenes import SCENES, Demo, choose_scenes, main
 
 STAGE2 = 'visionllm_tiny_scenes_stage2'
-EXPRESSIONS = 'llm_tiny_scenes_expressions'
 # Headlines of the metrics, in the order of the tasks.
 HEADLINES = {
     'detection/coco/bbox_mAP': 'detection, box AP',
@@ -37,19 +36,13 @@ class TasksDemo(Demo):
     detector: ClassVar[str] = STAGE2
 
     def prepare(self) -> None:
-        """Scenes, Deformable DETR, stage 1, and text about tasks."""
+        """Scenes, Deformable DETR and stage 1."""
         super().prepare()
         self.stage('stage 1', self.train_stage1, lambda: self.checkpoint(STAGE1))
-        self.stage('expressions', self.learn_expressions, lambda: self.checkpoint(EXPRESSIONS))
-
-    def learn_expressions(self) -> None:
-        """The language model's text pretraining between the stages."""
-        self.run_training(EXPRESSIONS, f'model.bbox_head.init_cfg.checkpoint={self.path_of(STAGE1)}')
 
     def train(self) -> None:
-        parts = dict.fromkeys(('backbone', 'neck'), self.path_of(STAGE1))
-        parts['bbox_head'] = self.path_of(EXPRESSIONS)
-        options = [f'model.{part}.init_cfg.checkpoint={path}' for part, path in parts.items()]
+        parts = ('backbone', 'neck', 'bbox_head')
+        options = [f'model.{part}.init_cfg.checkpoint={self.path_of(STAGE1)}' for part in parts]
         if self.quick:
             options += ['train_dataloader.sampler.batch_size=2']
         self.run_training(STAGE2, *options)

@@ -1,9 +1,8 @@
-# Stage 2 of the embedded default (paper, 3.5): the backbone is frozen, all tasks are learnt together. It starts from
-# stage 1, its language model from a text pretraining after that. `make demo-tasks` does all of it:
+# Stage 2 of the embedded default (paper, 3.5): the backbone is frozen, all tasks are learned together, from stage 1 on.
+# `make demo-tasks` does all of it:
 #   mim run mmvisionllm make_scenes data/scenes --train 6000 --val 300 --seed 0
 #   mim train mmvisionllm deformable-detr-refine_tiny_scenes.py
 #   mim train mmvisionllm visionllm_tiny_scenes.py
-#   mim train mmvisionllm llm_tiny_scenes_expressions.py
 #   mim train mmvisionllm visionllm_tiny_scenes_stage2.py
 _base_ = [
     '../_base_/default_runtime.py',
@@ -26,10 +25,7 @@ model = dict(
         outline_refiner=dict(num_levels=2, num_steps=2, loss=dict(type='L1Loss', loss_weight=15.0)),
         init_cfg=dict(stage1, prefix='neck')),
     bbox_head=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/llm_tiny_scenes_expressions/iter_330.pth',
-            prefix='bbox_head'),
+        init_cfg=dict(stage1, prefix='bbox_head'),
         # Tasks take turns in the same weights, and a step of AdamW is as long as a gradient is large beside those of the
         # other tasks: benchmarks/gradient_norms.py. With half of the points' weight and outlines at 2, in the language
         # model, classes' norms were 1 to 3, points' 1 to 3, texts' 6 to 9; in the tokenizer, texts' 2 to 4 beside 5 to
@@ -54,6 +50,8 @@ train_dataloader = dict(
     persistent_workers=False,
     sampler=dict(weights=[1, 3, 1.5, 1, 1.5]))
 optim_wrapper = dict(
+    # With 6e-4, the language model forgets to look names up: box AP 0.24 after 600 iterations, 0.54 with this.
+    optimizer=dict(lr=2e-4),
     # Hardly ever: clipped to stage 1's 1.0, texts (norm 2) would move the language model thirty times as far as boxes do
     # (norm 17, the language model's share of it 0.6).
     clip_grad=dict(max_norm=30.0))

@@ -161,13 +161,14 @@ class LanguagePretraining(BaseModel):
         centre, extent = boxes[..., :2], boxes[..., 2:]
         jitter = torch.randn_like(boxes) * self.location_jitter
         locations, extents = centre + jitter[..., :2] * extent, extent * jitter[..., 2:].exp()
-        noise = torch.randn_like(tokens) * model.added.std * self.noise
+        loud = torch.tensor([s.noise for s in sample], device=device)[:, None, None]
+        noise = torch.randn_like(tokens) * model.added.std * self.noise * loud
         if not self.can_look_up:
             noise = noise * (self.accuracy / self.lookup_accuracy)
         elif self.confusion:
             easy = torch.rand(*shape, 2, 1, device=device)
             others = torch.randn(*shape, len(words), device=device) @ words
-            noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion
+            noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion * loud
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
         place, words = self.bbox_head.projector.place, tokens + noise
         objects = shown = place(words, locations, extents)

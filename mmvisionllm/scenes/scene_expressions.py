@@ -10,7 +10,7 @@ from mmvisionllm.instructions import Instruction, load_templates
 
 from .language import caption, describe, empty_expression, questions, referring_expressions
 from .scene import Scene, random_scene
-from .scene_text import SceneText
+from .scene_text import SceneText, SceneTextDataset
 from .shapes import CATEGORIES
 
 
@@ -33,6 +33,9 @@ class SceneExpressionDataset(Dataset):
         num_questions: Most questions about a scene, asked one after another.
         questioned: Share of scenes that are asked about.
         captioned: Share of scenes that get a caption.
+        lookups: Share of samples that are of a :class:`SceneTextDataset` instead, categories to look up.
+        num_objects: Objects of each of those.
+        noise: Factor of the noise on descriptions: the mean of four words is half as long as a word.
     """
 
     def __init__(
@@ -46,6 +49,9 @@ class SceneExpressionDataset(Dataset):
         num_questions: int = 7,
         questioned: float = 0.5,
         captioned: float = 0.25,
+        lookups: float = 0.0,
+        num_objects: int = 16,
+        noise: float = 0.2,
     ) -> None:
         self.metainfo = dict(classes=CATEGORIES)
         self.length = length
@@ -57,12 +63,17 @@ class SceneExpressionDataset(Dataset):
         self.num_questions = num_questions
         self.questioned = questioned
         self.captioned = captioned
+        self.lookups = lookups
+        self.noise = noise
+        self.names = SceneTextDataset(length, seed, num_bins, num_objects)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, SceneText]:
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        if rng.random() < self.lookups:
+            return self.names[index]
         found = []
         while not found:  # a scene may have nothing to say about
             scene = random_scene(rng)
@@ -89,6 +100,7 @@ class SceneExpressionDataset(Dataset):
             tuple(meaning.get(i, -1) for i in range(len(scene.objects))),
             formats=(instruction, polygons),
             answers=self._answers(scene, rng),
+            noise=self.noise,
         )
         return dict(sample=sample)
 

@@ -32,6 +32,7 @@ class SceneText:
         formats: Instructions whose output formats are to be read.
         answers: Instructions that ask for texts, and the turns to answer by when the objects are looked at: an answer, or
             an answer, a further question, its answer, and so on.
+        noise: Factor of the noise that is put on the words.
     """
 
     instruction: Instruction
@@ -41,6 +42,7 @@ class SceneText:
     texts: tuple[str, ...] = ()
     formats: tuple[Instruction, ...] = ()
     answers: tuple[tuple[Instruction, tuple[str, ...]], ...] = ()
+    noise: float = 1.0
 
 
 def scene_texts(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ def test_quick_demo_of_all_tasks(tmp_path, capfd, monkeypatch):
         ('bbox_head', 'visionllm_tiny_scenes'),
         ('backbone', 'visionllm_tiny_scenes'),
         ('neck', 'visionllm_tiny_scenes'),
-        ('bbox_head', 'llm_tiny_scenes_expressions'),
     ):
         assert f'load {part} in model from: work_dirs/{path}/iter_2.pth' in printed
     work_dir = tmp_path / 'work_dirs' / 'visionllm_tiny_scenes_stage2'

@@ -24,6 +24,16 @@ def test_sample_depends_on_seed_and_index_alone():
     assert pickle.dumps(other[0]) != expected[0]
 
 
+def test_a_share_of_the_samples_are_categories_to_look_up():
+    names = DATASETS.build(dict(type='SceneTextDataset', length=40, num_objects=5))
+    mixed, never = build(lookups=0.5, num_objects=5), build()
+    same = [pickle.dumps(mixed[i]) == pickle.dumps(names[i]) for i in range(40)]
+    assert 10 < sum(same) < 30
+    assert all(set(mixed[i]['sample'].names) <= set(CATEGORIES) for i in range(40) if same[i])
+    assert not any(pickle.dumps(never[i]) == pickle.dumps(names[i]) for i in range(40))
+    assert {mixed[i]['sample'].noise for i in range(40)} == {0.2, 1.0}
+
+
 def test_objects_are_described_and_inside_the_image():
     for sample in samples():
         count = len(sample.names)
