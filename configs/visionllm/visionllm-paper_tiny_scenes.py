@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/scenes_detection.py',
     '../_base_/models/visionllm-paper_tiny.py',
-    '../_base_/schedules/tiny_iters.py',
+    '../_base_/schedules/tiny_stage1.py',
 ]
 model = dict(
     # Paper: start from a trained Deformable DETR and a language model pretrained on text.
@@ -20,6 +20,5 @@ model = dict(
             # Ships with the package. To make it again: mim train mmvisionllm llm_tiny_scenes_pretrain.py
             checkpoint='mmvisionllm://llm_tiny_scenes',
             prefix='bbox_head')))
-optim_wrapper = dict(optimizer=dict(lr=3e-4))  # half of that from scratch
 train_cfg = dict(max_iters=500)  # two to four minutes on two cores
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/coco_mini_detection.py',
     '../_base_/models/visionllm_tiny.py',
-    '../_base_/schedules/tiny_iters.py',
+    '../_base_/schedules/tiny_stage1.py',
 ]
 # Knows COCO's names as words, 1.4 tokens each; the scenes' own has 4.7 for them, and spelling is hard to look up.
 tokenizer = '{{ fileDirname }}/../_base_/tokenizers/scenes_coco'
@@ -27,5 +27,4 @@ model = dict(
             type='Pretrained',
             checkpoint='work_dirs/llm_tiny_coco_pretrain/iter_2000.pth',
             prefix='bbox_head')))
-optim_wrapper = dict(optimizer=dict(lr=3e-4))  # half of that from scratch
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
