@@ -11,4 +11,4 @@ model = dict(
         **_base_.internimage_h,
         out_indices=(1, 2, 3),
         frozen_stages=4),
-    neck=dict(channel_mapper=dict(in_channels=[640, 1280, 2560])))
+    neck=dict(channel_mapper=dict(in_channels=[640, 1280, 2560]), token_head=dict(num_classes=1)))
