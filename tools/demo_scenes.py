@@ -45,6 +45,7 @@ OWN_INSTRUCTION = (
 QUICK_ITERS = 2
 QUICK = (
     f'train_cfg.max_iters={QUICK_ITERS}',
+    'param_scheduler.1.begin=1',  # the rate falls after the warm-up, of which there is none
     'train_dataloader.batch_size=2',
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',

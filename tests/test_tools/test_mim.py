@@ -16,6 +16,7 @@ CONFIG = 'visionllm_tiny_scenes.py'
 TWO_ITERATIONS = [
     '--cfg-options',
     'train_cfg.max_iters=2',
+    'param_scheduler.1.begin=1',
     'train_cfg.val_interval=2',
     'default_hooks.checkpoint.interval=2',
     'default_hooks.logger.interval=1',

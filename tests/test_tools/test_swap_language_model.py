@@ -60,7 +60,8 @@ def test_trains_the_tiny_scenes(qwen, tmp_path, config, iters, metric, lora):
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
         'val_dataloader.persistent_workers=False', f'train_cfg.max_iters={iters}',
-        f'train_cfg.val_interval={iters}', 'default_hooks.logger.interval=1']  # yapf: disable
+        f'train_cfg.val_interval={iters}', 'default_hooks.logger.interval=1',
+        'param_scheduler.1.begin=1']  # yapf: disable
     if lora:
         options += [f'{model}.lora.r=4', f'{model}.lora.target_modules=all-linear']
     log = subprocess.run(
