@@ -2,6 +2,6 @@
 _base_ = ['./tiny_iters.py']
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),  # half of that from scratch
-    # What the language model has learned from text is to stay: at the whole rate, box AP on scenes is 0.60 instead of
-    # 0.63, and at twice the rate, names are hardly looked up any more.
+    # What the language model has learned from text is to stay: its class loss after 50 to 300 iterations on scenes is 0.28
+    # instead of 0.49 at the whole rate, 0.70 at twice the rate.
     paramwise_cfg=dict(custom_keys={'bbox_head.language_model': dict(lr_mult=0.33)}))
