@@ -3,23 +3,9 @@
 #   mim run mmvisionllm make_scenes data/scenes --train 6000 --val 300 --seed 0
 #   mim train mmvisionllm deformable-detr-refine_tiny_scenes.py
 #   mim train mmvisionllm visionllm_tiny_scenes.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/datasets/scenes_detection.py',
-    '../_base_/models/visionllm_tiny.py',
-    '../_base_/schedules/tiny_stage1.py',
-]
-
+_base_ = ['./visionllm-paper_tiny_scenes.py', '../_base_/models/refined_boxes.py']
 model = dict(
-    # Paper: start from a trained Deformable DETR and a language model pretrained on text.
-    init_cfg=dict(
-        type='DeformableDETRWeights',
-        checkpoint='work_dirs/deformable-detr-refine_tiny_scenes/iter_2400.pth'),
-    bbox_head=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            # Ships with the package. To make it again: mim train mmvisionllm llm_tiny_scenes_pretrain.py
-            checkpoint='mmvisionllm://llm_tiny_scenes',
-            prefix='bbox_head')))
-train_cfg = dict(max_iters=500)  # two to four minutes on two cores
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=250))
+    init_cfg=dict(checkpoint='work_dirs/deformable-detr-refine_tiny_scenes/iter_2400.pth'),
+    neck=_base_.refined_neck,
+    bbox_head=dict(_base_.refined_bbox_head, loss=dict(_base_.refined_bbox_head.loss, location_sigma=4.0)),
+    train_cfg=None)
