@@ -10,7 +10,7 @@ from mmvisionllm.instructions import Instruction, load_templates
 
 from .language import caption, describe, empty_expression, questions, referring_expressions
 from .scene import Scene, random_scene
-from .scene_text import SceneText, SceneTextDataset
+from .scene_text import SceneText, SceneTextDataset, sample_rng
 from .shapes import CATEGORIES
 
 
@@ -71,7 +71,7 @@ class SceneExpressionDataset(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, SceneText]:
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = sample_rng(self.seed, index)
         if rng.random() < self.lookups:
             return self.names[index]
         found = []

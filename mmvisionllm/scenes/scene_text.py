@@ -19,6 +19,12 @@ from .shapes import CATEGORIES
 EASY_CATEGORIES = 3
 
 
+def sample_rng(seed: int, index: int) -> np.random.Generator:
+    """The randomness of one sample of text, apart from that of the rendered images of the same seed."""
+    # As a spawn key: as entropy, (seed, 1) would be (seed, 1, 0), which is the first validation image.
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+
+
 @dataclass(frozen=True)
 class SceneText:
     """A scene in words.
@@ -91,7 +97,7 @@ class SceneTextDataset(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, SceneText]:
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = sample_rng(self.seed, index)
         scene = random_scene(rng)
         templates = load_templates('detection')
         most = self.max_categories

@@ -7,6 +7,9 @@ import pytest
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions.instruction import parse_categories
 from mmvisionllm.scenes import CATEGORIES
+from mmvisionllm.scenes.generator import image_rng
+from mmvisionllm.scenes.scene import random_scene
+from mmvisionllm.scenes.scene_text import sample_rng
 
 
 def build(**kwargs):
@@ -28,6 +31,15 @@ def test_sample_depends_on_seed_and_index_alone():
     assert first[2]['sample'].instruction == again[2]['sample'].instruction
     assert first[2]['sample'].instruction != other[2]['sample'].instruction
     assert len(first) == 30
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_no_sample_is_of_a_rendered_scene_of_the_same_seed(seed):
+    scenes = [random_scene(sample_rng(seed, i)) for i in range(30)]
+    assert scenes[3] == random_scene(sample_rng(seed, 3)) and scenes[3] not in scenes[:3]
+    for split in ('train', 'val'):
+        for index in range(10):
+            assert random_scene(image_rng(seed, split, index)) not in scenes
 
 
 def test_objects_have_names_and_boxes_inside_the_image():
