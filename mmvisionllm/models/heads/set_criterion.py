@@ -26,13 +26,12 @@ def expected_bins(logits: Tensor) -> Tensor:
 def hull(points: Tensor, mask: Tensor) -> Tensor:
     """(B, P, N, 2) points, (B, N) bool which of them count -> (B, P, 4) boxes (x1, y1, x2, y2) around them.
 
-    Two points are a box's corners and taken as they are: where they are in the wrong order, the loss shall tell.
+    Corners in the wrong order are put in order, as GIoU has no lower bound for boxes of negative sides.
     """
     beyond = ~mask[:, None, :, None]
     low = points.masked_fill(beyond, float('inf')).amin(2)
     high = points.masked_fill(beyond, float('-inf')).amax(2)
-    is_box = (mask.sum(1) == 2)[:, None, None]
-    return torch.where(is_box, points[:, :, :2].flatten(2), torch.cat([low, high], -1))
+    return torch.cat([low, high], -1)
 
 
 def mean_over_ranks(count: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
@@ -168,10 +168,32 @@ def test_hull_of_a_polygon_is_around_its_own_points_alone():
     torch.testing.assert_close(whole, torch.tensor([0.1, -7.0, 7.0, 0.9]).expand(3, -1))
 
 
-def test_hull_of_a_box_keeps_the_order_of_its_corners():
-    points = torch.tensor([[[[0.6, 0.5], [0.1, 0.9], [0.3, 0.3]]]])
+def test_hull_of_a_box_puts_its_corners_in_order():
+    points = torch.tensor([[[[0.6, 0.2], [0.4, 0.8], [0.0, 0.0]]]])
     box = hull(points, torch.tensor([[True, True, False]]))
-    assert torch.equal(box, torch.tensor([[[0.6, 0.5, 0.1, 0.9]]]))
+    torch.testing.assert_close(box, torch.tensor([[[0.4, 0.2, 0.6, 0.8]]]))
+
+
+SIDES = st.one_of(st.just(0.0), st.floats(-1, 1), st.floats(-1e-6, 1e-6))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SIDES, SIDES, st.floats(-0.5, 1.5)), min_size=1, max_size=4))
+@example([(-1.0, -1.0, 1.25)])
+def test_no_loss_is_below_zero_whatever_box_is_decoded(sides):
+    """Inverted, tiny and empty boxes: GIoU is at most 2, the others are not negative; no gradient is NaN."""
+    n = len(sides)
+    corners = torch.tensor([[[x, x], [x + w, x + h]] for w, h, x in sides])[None]
+    decoded = perfect(torch.zeros(1, n, dtype=torch.long), corners, torch.full((1, n, 2), 0.5))
+    decoded.point_logits.requires_grad_()
+    truth = torch.tensor([[0.25, 0.25], [0.5, 0.75]]).expand(1, n, 2, 2)
+    criterion = build(
+        loss_bbox=dict(type='L1Loss', loss_weight=5.0), loss_iou=dict(type='GIoULoss', loss_weight=1.0)
+    )
+    losses = criterion(decoded, torch.zeros(1, n, dtype=torch.long), truth, torch.ones(1, n, dtype=torch.bool))
+    assert all(loss >= 0 for loss in losses.values()) and losses['loss_dec_iou'] <= 2
+    sum(losses.values()).backward()
+    assert decoded.point_logits.grad.isfinite().all()
 
 
 def test_gradient_of_a_hull_is_finite_and_stays_with_its_own_points():
@@ -195,7 +217,8 @@ def test_boxes_cost_the_sum_over_their_four_coordinates():
     asked = CLASSES >= 0
     boxes, targets = (x[asked].flatten(1) for x in (expected, CORNERS))
     torch.testing.assert_close(losses['loss_dec_bbox'], (boxes - targets).abs().sum() / 3)
-    giou = MODELS.build(dict(type='GIoULoss'))(boxes, targets)
+    in_order = torch.cat([boxes[:, :2].minimum(boxes[:, 2:]), boxes[:, :2].maximum(boxes[:, 2:])], 1)
+    giou = MODELS.build(dict(type='GIoULoss'))(in_order, targets)
     torch.testing.assert_close(losses['loss_dec_iou'], giou)
 
 
