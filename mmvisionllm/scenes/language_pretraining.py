@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -97,18 +98,21 @@ class LanguagePretraining(BaseModel):
             losses = criterion.class_loss(decoded, classes, present)
         if self.can_look_up:
             losses.update(self._text_losses(sample, shown))
-            formats = [instruction for s in sample for instruction in s.formats]
-            losses.update(self.bbox_head.format_loss(formats) if formats else {})
-        asked = present & (classes >= 0)
-        right = decoded.class_logits.argmax(-1)[asked] == classes[asked]
-        accuracy = right.float().mean() if len(right) else self.accuracy.clone()
-        self.accuracy += 0.1 * (accuracy - self.accuracy)
+        return {**losses, **self._accuracies(decoded.class_logits, classes, present)}
+
+    @torch.no_grad()
+    def _accuracies(self, class_logits: Tensor, classes: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """Shares of right answers in percent, over all processes, which so go on to the next step together."""
+        answers, asked = class_logits.argmax(-1), present & (classes >= 0)
+        right = torch.stack([(answers == classes)[asked].sum(), asked.sum()]).float()
+        all_reduce(right)
+        if right[1] > 0:
+            self.accuracy += 0.1 * (right[0] / right[1] - self.accuracy)
         self.can_look_up |= self.accuracy >= self.lookup_accuracy
-        losses['acc'] = 100 * accuracy
-        targets = classes.where(asked, decoded.class_logits.size(-1) - 1)
-        right = decoded.class_logits.argmax(-1)[present] == targets[present]
-        losses['acc_all'] = 100 * right.float().sum() / max(1, len(right))  # <none> included
-        return losses
+        targets = classes.where(asked, class_logits.size(-1) - 1)
+        with_none = torch.stack([(answers == targets)[present].sum(), present.sum()]).float()
+        all_reduce(with_none)
+        return dict(acc=100 * right[0] / right[1].clamp(min=1), acc_all=100 * with_none[0] / with_none[1].clamp(min=1))
 
     @staticmethod
     def _names(sample: Sequence[SceneText]) -> list[str]:
@@ -123,17 +127,25 @@ class LanguagePretraining(BaseModel):
         return self.bbox_head.projector.place(content, *places)
 
     def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:
-        """Next-token losses of texts alone, and of answers to what the objects show."""
+        """Next-token losses of texts alone, of answers to what the objects show, and of formats.
+
+        What one process has, all of them compute: they wait for one another.
+        """
         model = self.bbox_head.language_model
-        losses = {}
         texts = [text for s in sample[: self.text_samples] for text in s.texts]
-        if texts:
-            losses['loss_text'] = model.text_loss(texts) * self.text_weight
         answers = [(i, *answer) for i, s in enumerate(sample) for answer in s.answers]
-        if answers:
-            owners, instructions, turns = zip(*answers)
+        formats = [instruction for s in sample for instruction in s.formats]
+        wanted = torch.tensor([len(texts), len(answers), len(formats)], device=shown.device)
+        all_reduce(wanted)
+        losses = {}
+        if wanted[0]:
+            losses['loss_text'] = model.text_loss(texts) * self.text_weight
+        if wanted[1]:
+            owners, instructions, turns = zip(*answers) if answers else ((), (), ())
             loss = text_loss(model, shown[list(owners)], instructions, turns)
             losses['loss_answer'] = loss * self.text_weight
+        if wanted[2]:
+            losses.update(self.bbox_head.format_loss(formats))
         return losses
 
     def _objects(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:

@@ -69,9 +69,18 @@ class FormatParser(nn.Module):
         """Next-token cross-entropy of the formats, over the format tokens, ``<bos>`` and ``<eos>``.
 
         Summed over a format, averaged over the instructions of all processes: in a mean over tokens, the one choice that
-        says how many points there are would drown among the tokens that are forced.
+        says how many points there are would drown among the tokens that are forced. Nothing is learned from instructions
+        without categories, which are answered by a text in any case: where no process has others, the loss is 0.
         """
-        asked = [*instructions[: self.num_samples], *self._practice(language_model, instructions)]
+        with_sets = [i for i in instructions if i.categories]
+        if not with_sets:
+            nothing = language_model.added.input.sum() * 0
+            return nothing / mean_over_ranks(nothing.detach())
+        num_bins = language_model.vocabulary.num_bins
+        practice = practice_instructions(
+            self.num_practice, [i.categories for i in with_sets], self.num_points, self.practice_boxes, num_bins
+        )
+        asked = [*with_sets[: self.num_samples], *practice]
         # A text that comes several times is read once.
         counts = Counter(i.text for i in asked)
         chosen = list({i.text: i for i in asked}.values())
@@ -87,14 +96,6 @@ class FormatParser(nn.Module):
             losses.append(loss * counts[instruction.text])
         total = torch.tensor(counts.total(), device=rows.device)
         return torch.stack(losses).sum() / mean_over_ranks(total)
-
-    def _practice(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> list[Instruction]:
-        """Instructions made up for a few of the batch's categories."""
-        sets = [i.categories for i in instructions if i.categories]
-        number = self.num_practice if sets else 0
-        return practice_instructions(
-            number, sets, self.num_points, self.practice_boxes, language_model.vocabulary.num_bins
-        )
 
     def forward(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> list[Instruction]:
         """The instructions with the formats that the language model reads; each text is read once."""

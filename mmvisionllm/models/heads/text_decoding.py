@@ -68,6 +68,8 @@ def text_loss(
         ValueError: if an answer cannot be said, see :func:`encode_turns`, or does not fit into the language model, see
             :func:`embed_prefix`.
     """
+    if not batch_turns:  # other processes may have some
+        return image.sum() * 0 / mean_over_ranks(image.new_zeros(()))
     encoded = [encode_turns(model.tokenizer, turns) for turns in batch_turns]
     prefix = embed_prefix(model, instructions, image, [ids for ids, _ in encoded])
     hidden = model(prefix.embeddings, prefix.layout)

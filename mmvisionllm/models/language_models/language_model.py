@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet.registry import MODELS
+from mmdet.utils import reduce_mean
 from mmvisionllm.instructions import Vocabulary
 
 from .added_embedding import AddedEmbedding
@@ -254,17 +255,24 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         return super()._apply(*args, **kwargs)
 
     def text_loss(self, texts: Sequence[str]) -> Tensor:
-        """Mean next-token cross-entropy of texts, each from beginning-of-sequence to end-of-sequence."""
+        """Mean next-token cross-entropy of texts, each from beginning-of-sequence to end-of-sequence.
+
+        The mean is over the tokens of all processes, of which some may have no texts.
+        """
         rows = [[*self.tokenizer.encode(t, bos=True), self.tokenizer.eos_id] for t in texts]
-        length = max(map(len, rows))
         device = self.added.input.device
-        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=device)
-        valid = torch.arange(length, device=device) < torch.tensor([[len(row)] for row in rows], device=device)
-        hidden = body(self.lm)(
-            inputs_embeds=self.embed(ids), attention_mask=valid.long(), use_cache=False
-        ).last_hidden_state
-        logits = self.vocabulary_logits(hidden[:, :-1][valid[:, 1:]])
-        return nn.functional.cross_entropy(logits, ids[:, 1:][valid[:, 1:]])
+        total, count = self.added.input.sum() * 0, torch.zeros((), device=device)
+        if rows:
+            length = max(map(len, rows))
+            ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=device)
+            valid = torch.arange(length, device=device) < torch.tensor([[len(row)] for row in rows], device=device)
+            hidden = body(self.lm)(
+                inputs_embeds=self.embed(ids), attention_mask=valid.long(), use_cache=False
+            ).last_hidden_state
+            logits = self.vocabulary_logits(hidden[:, :-1][valid[:, 1:]])
+            total = nn.functional.cross_entropy(logits, ids[:, 1:][valid[:, 1:]], reduction='sum')
+            count = valid[:, 1:].sum()
+        return total / reduce_mean(count.float()).clamp(min=1)
 
     def added_logits(self, hidden: Tensor, rows: slice | Tensor) -> Tensor:
         """Score hidden states (..., D) against some of the added tokens -> (..., len(rows)), always in float32."""

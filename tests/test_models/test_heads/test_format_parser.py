@@ -9,6 +9,7 @@ from mmvisionllm.instructions import OutputFormat
 from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import MAX_POINTS
 from mmvisionllm.models.heads.format_parser import FormatParser
+from mmvisionllm.models.heads.format_practice import practice_instructions
 from mmvisionllm.models.heads.prefix import embed_prefix
 
 SETS = (
@@ -124,14 +125,26 @@ def allowed_loss(decoder, instruction):
     return torch.stack(losses).sum()
 
 
+# A category set alone does not make a set of objects.
+LARGER = 'Say which of {"star": <c0>, "heart": <c1>} is larger in <image>.'
+
+
 @pytest.mark.parametrize('numbers', [(2,), (0,), (24, 2, 0, 8)])
 @torch.no_grad()
 def test_loss_is_that_of_each_format_token_by_token(decoder, make, numbers):
-    instructions = [make.instruct(n, text=SETS[i % 2]) if n else make.question() for i, n in enumerate(numbers)]
+    instructions = [make.instruct(n, text=SETS[i % 2]) if n else make.question(LARGER) for i, n in enumerate(numbers)]
     expected = torch.stack([allowed_loss(decoder, i) for i in instructions]).mean()
     losses = decoder.format_loss(instructions)
     assert set(losses) == {'loss_dec_format'}
     torch.testing.assert_close(losses['loss_dec_format'], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_nothing_is_learnt_where_only_a_text_can_be_the_answer(decoder, make):
+    sets, without = [make.instruct(2), make.instruct(24)], [make.question(), make.question('<image> Describe this.')]
+    both = decoder.format_loss([without[0], sets[0], without[1], sets[1]])
+    torch.testing.assert_close(both, decoder.format_loss(sets))
+    assert decoder.format_loss(without)['loss_dec_format'] == 0
 
 
 def test_weights_of_the_loss(small, make):
@@ -154,8 +167,7 @@ def test_formats_are_read_after_a_short_training(small, make):
     instructions = [make.instruct(n, text=text) for n in (2, 8, 24) for text in SETS]
     instructions += [
         make.question('<image> Describe this.'),
-        # A category set alone does not make a set of objects.
-        make.question('Say which of {"star": <c0>, "heart": <c1>} is larger in <image>.'),
+        make.question(LARGER),
     ]
     parameters = decoder.language_model.parameters()
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0)
@@ -231,18 +243,12 @@ def test_a_checkpoint_does_not_hold_what_was_read(small, make, tmp_path):
 # --------------------------------------------------------------------------------------- practice
 
 
-def test_practice_is_about_the_batch_s_categories(decoder, make):
-    parser = FormatParser(num_practice=50, num_points=(9, 12))
-    batch = [make.instruct(), make.question()]
-    made = parser._practice(decoder.language_model, batch)
+def test_practice_is_about_the_batch_s_categories(make):
+    (names,) = {make.instruct().categories}
+    made = practice_instructions(50, [names], (9, 12), 0.25, 33)
     assert {i.task for i in made} == {'detection', 'segmentation', 'grounding'}
     assert {i.output_format.num_points for i in made} == {2, 9, 10, 11, 12}
-    assert {i.categories for i in made} == {batch[0].categories[:1], batch[0].categories[:3]}
-
-
-def test_practice_needs_categories(decoder, make):
-    parser = FormatParser(num_practice=3)
-    assert parser._practice(decoder.language_model, [make.question()]) == []
+    assert {i.categories for i in made} == {names[:1], names[:3]}
 
 
 @torch.no_grad()
@@ -251,7 +257,7 @@ def test_practice_is_learnt_beside_the_batch(decoder, make):
     torch.manual_seed(0)
     loss = parser.loss(model, batch)
     torch.manual_seed(0)
-    made = parser._practice(model, batch)
+    made = practice_instructions(3, [batch[0].categories], (8, 24), 0.25, model.vocabulary.num_bins)
     expected = FormatParser(num_samples=4).loss(model, [*batch, *made])
     torch.testing.assert_close(loss, expected)
     torch.manual_seed(1)

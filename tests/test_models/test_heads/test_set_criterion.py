@@ -187,9 +187,7 @@ def test_no_loss_is_below_zero_whatever_box_is_decoded(sides):
     decoded = perfect(torch.zeros(1, n, dtype=torch.long), corners, torch.full((1, n, 2), 0.5))
     decoded.point_logits.requires_grad_()
     truth = torch.tensor([[0.25, 0.25], [0.5, 0.75]]).expand(1, n, 2, 2)
-    criterion = build(
-        loss_bbox=dict(type='L1Loss', loss_weight=5.0), loss_iou=dict(type='GIoULoss', loss_weight=1.0)
-    )
+    criterion = build(loss_bbox=dict(type='L1Loss', loss_weight=5.0), loss_iou=dict(type='GIoULoss', loss_weight=1.0))
     losses = criterion(decoded, torch.zeros(1, n, dtype=torch.long), truth, torch.ones(1, n, dtype=torch.bool))
     assert all(loss >= 0 for loss in losses.values()) and losses['loss_dec_iou'] <= 2
     sum(losses.values()).backward()
