@@ -28,6 +28,31 @@ class Prefix:
     head: tuple[int, ...] = ()
 
 
+def instruction_ids(language_model: LanguageModel, instruction: Instruction, num_tokens: int) -> list[int]:
+    """Token ids of an instruction with the places of ``num_tokens`` image tokens in it.
+
+    Raises:
+        ValueError: if it speaks of location tokens that the model does not have, or is longer than the model has
+            positions for.
+    """
+    tokenizer = language_model.tokenizer
+    unknown = tokenizer.vocabulary.unknown(instruction.text)
+    if unknown:
+        raise ValueError(
+            f'the instruction speaks of {", ".join(unknown)}, but the language model has '
+            f'num_bins={tokenizer.vocabulary.num_bins}: give AttachInstruction or Instruction.from_text the same'
+        )
+    ids = tokenizer.encode(instruction.text, bos=True)
+    where = ids.index(tokenizer.image_id)
+    ids[where : where + 1] = [tokenizer.image_id] * num_tokens
+    if len(ids) > language_model.max_length:
+        raise ValueError(
+            f'{len(ids)} tokens of instruction and image, but the language model has positions for '
+            f'{language_model.max_length}: shorten the text, which begins {instruction.text[:80]!r}'
+        )
+    return ids
+
+
 def embed_prefix(
     language_model: LanguageModel,
     instructions: Sequence[Instruction],
@@ -43,38 +68,24 @@ def embed_prefix(
         continuations: Token ids that go on behind each instruction.
 
     Raises:
-        ValueError: if an instruction speaks of location tokens that the model does not have, or is longer than the
-            model has positions for.
+        ValueError: see :func:`instruction_ids`.
     """
-    tokenizer = language_model.tokenizer
     num_tokens = 1 if image is None else image.size(1)
-    device = language_model.added.input.device
-    continuations = continuations or [()] * len(instructions)
-    rows, heads = [], set()
-    for instruction, continuation in zip(instructions, continuations):
-        unknown = tokenizer.vocabulary.unknown(instruction.text)
-        if unknown:
-            raise ValueError(
-                f'the instruction speaks of {", ".join(unknown)}, but the language model has '
-                f'num_bins={tokenizer.vocabulary.num_bins}: give AttachInstruction or Instruction.from_text the same'
-            )
-        ids = tokenizer.encode(instruction.text, bos=True)
-        where = ids.index(tokenizer.image_id)
-        row = ids[:where] + [tokenizer.image_id] * num_tokens + ids[where + 1 :]
-        row += continuation
-        heads.add(tuple(ids[:where]))
-        if len(row) > language_model.max_length:
-            raise ValueError(
-                f'{len(row)} tokens of instruction, image and answer, but the language model has positions for '
-                f'{language_model.max_length}: shorten the text, which begins {instruction.text[:80]!r}'
-            )
-        rows.append(row)
+    rows = [instruction_ids(language_model, instruction, num_tokens) for instruction in instructions]
+    if continuations:
+        rows = [[*row, *ids] for row, ids in zip(rows, continuations)]
+    return embed_rows(language_model, rows, image)
+
+
+def embed_rows(language_model: LanguageModel, rows: Sequence[Sequence[int]], image: Tensor | None) -> Prefix:
+    """Embed token ids, of :func:`instruction_ids` and what goes on behind them; arguments as there."""
+    image_id, device = language_model.tokenizer.image_id, language_model.added.input.device
+    heads = {tuple(row[: row.index(image_id)]) for row in rows}
     length = max(map(len, rows))
-    padded = [row + [0] * (length - len(row)) for row in rows]
-    ids = torch.tensor(padded, device=device)
+    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows], device=device)
     lengths = torch.tensor([len(row) for row in rows], device=device)
     valid = torch.arange(length, device=device) < lengths[:, None]
-    is_image = (ids == tokenizer.image_id) & valid
+    is_image = (ids == image_id) & valid
     embeddings = language_model.embed(ids)
     if image is not None:
         embeddings = embeddings.masked_scatter(is_image[..., None], image.to(embeddings.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,18 +16,21 @@ from mmvisionllm.instructions import Instruction
 
 from ..language_models import InstructionTokenizer, LanguageModel
 from ..language_models.transformers_bridge import counting_on
-from .prefix import embed_prefix
+from .prefix import embed_prefix, embed_rows, instruction_ids
 from .set_criterion import mean_over_ranks
 
 _UNLABELLED = -100  # what torch's cross-entropy leaves out
 
 
-def encode_turns(tokenizer: InstructionTokenizer, turns: Sequence[str]) -> tuple[list[int], list[int]]:
+def encode_turns(
+    tokenizer: InstructionTokenizer, turns: Sequence[str], room: int = sys.maxsize
+) -> tuple[list[int], list[int]]:
     """Token ids behind an instruction, and what is to be predicted at each of them.
 
     Args:
         tokenizer: The language model's.
-        turns: An answer, or an answer, a further question, its answer, and so on.
+        turns: An answer, or an answer, a further question, its answer, and so on; a question at the end is left out.
+        room: Most ids. From the first answer on that does not fit, turns are left out, with a warning.
 
     Returns:
         Ids ``<bos> answer <eos> question <bos> answer <eos> ...``; for each the next id inside of an answer (its
@@ -37,6 +41,7 @@ def encode_turns(tokenizer: InstructionTokenizer, turns: Sequence[str]) -> tuple
     """
     ids: list[int] = []
     labels: list[int] = []
+    fits = 0  # up to the end of the last answer that does
     for number, turn in enumerate(turns):
         words = tokenizer.encode_words(turn)
         if any(word >= tokenizer.base_size for word in words):
@@ -47,7 +52,15 @@ def encode_turns(tokenizer: InstructionTokenizer, turns: Sequence[str]) -> tuple
         else:
             ids += [tokenizer.start_id, *words, tokenizer.eos_id]
             labels += [*words, tokenizer.eos_id, _UNLABELLED]
-    return ids, labels
+            if len(ids) > room:
+                warnings.warn(
+                    f'turns {number + 1} to {len(turns)} of {len(turns)} are left out: with instruction and image, the '
+                    f'language model has no positions for them. They begin {turn[:80]!r}',
+                    stacklevel=2,
+                )
+                break
+            fits = len(ids)
+    return ids[:fits], labels[:fits]
 
 
 def text_loss(
@@ -65,13 +78,16 @@ def text_loss(
         batch_turns: Per image the turns of :func:`encode_turns`.
 
     Raises:
-        ValueError: if an answer cannot be said, see :func:`encode_turns`, or does not fit into the language model, see
-            :func:`embed_prefix`.
+        ValueError: if an answer cannot be said, see :func:`encode_turns`, or an instruction does not fit into the
+            language model, see :func:`instruction_ids`.
     """
     if not batch_turns:  # other processes may have some
         return image.sum() * 0 / mean_over_ranks(image.new_zeros(()))
-    encoded = [encode_turns(model.tokenizer, turns) for turns in batch_turns]
-    prefix = embed_prefix(model, instructions, image, [ids for ids, _ in encoded])
+    heads = [instruction_ids(model, i, image.size(1)) for i in instructions]
+    encoded = [
+        encode_turns(model.tokenizer, turns, model.max_length - len(head)) for head, turns in zip(heads, batch_turns)
+    ]
+    prefix = embed_rows(model, [head + ids for head, (ids, _) in zip(heads, encoded)], image)
     hidden = model(prefix.embeddings, prefix.layout)
     labels = torch.full(hidden.shape[:2], _UNLABELLED, device=hidden.device)
     ends = prefix.layout.valid.sum(1).tolist()

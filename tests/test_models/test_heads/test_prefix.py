@@ -99,7 +99,7 @@ def test_an_instruction_that_is_too_long(small):
     length = len(small.build(small.language_model()).tokenizer.encode(INSTRUCTIONS[0].text, bos=True))
     model = small.build(small.language_model(config__max_position_embeddings=length + 3))
     assert embed_prefix(model, INSTRUCTIONS, torch.randn(2, 4, 32)).embeddings.size(1) == length + 3
-    message = f'{length + 4} tokens of instruction, image and answer, .* positions for {length + 3}: shorten'
+    message = f'{length + 4} tokens of instruction and image, .* positions for {length + 3}: shorten'
     for image, continuation in ((5, []), (4, [9])):
         with pytest.raises(ValueError, match=message + '.*begins \'Find {"star"'):
             embed_prefix(model, INSTRUCTIONS, torch.randn(2, image, 32), [continuation, []])

@@ -51,10 +51,8 @@ def test_of_several_turns_only_the_answers_are_predicted(tokenizer):
     assert all(x == -100 or x == following for x, following in zip(labels, ids[1:]))
 
 
-def test_a_question_at_the_end_is_not_predicted(tokenizer):
-    ids, labels = encode_turns(tokenizer, ['a star', 'why?'])
-    question = tokenizer.encode_words('why?')
-    assert ids[-len(question) :] == question and set(labels[-len(question) :]) == {-100}
+def test_a_question_at_the_end_is_left_out(tokenizer):
+    assert encode_turns(tokenizer, ['a star', 'why?']) == encode_turns(tokenizer, ['a star'])
 
 
 def test_an_empty_answer_ends_at_once(tokenizer):
@@ -151,13 +149,31 @@ def test_weights_of_the_loss(small, make):
     torch.testing.assert_close(weighted['loss_dec_text'], 0.05 * plain['loss_dec_text'])
 
 
-def test_an_answer_that_is_too_long(small, make):
+def test_turns_that_do_not_fit_are_left_out_with_a_warning(small, make):
+    """One long sample of many does not end a training."""
+    model = small.language_model(config__max_position_embeddings=40)
+    decoder = small.build(small.decoder(language_model=model)).eval()
+    tokens, question, long = make.image_tokens(1), make.question('<image> What is it?'), ' '.join(ANSWERS * 3)
+
+    def loss(*turns):
+        return decoder.text_loss(tokens, [question], [turns])['loss_dec_text']
+
+    short = loss('a star')
+    for turns in (['a star', 'and?', long], ['a star', long, 'a heart'], ['a star', 'and?', long, 'more?', 'a heart']):
+        with pytest.warns(UserWarning, match=f'turns 3 to {len(turns)} .* begin'):
+            torch.testing.assert_close(loss(*turns), short)
+    with pytest.warns(UserWarning, match='turns 1 to 1 of 1 are left out'):
+        nothing = loss(long)
+    nothing.backward()
+    assert nothing == 0
+
+
+def test_an_instruction_that_is_too_long(small, make):
     model = small.language_model(config__max_position_embeddings=40)
     decoder = small.build(small.decoder(language_model=model))
-    arguments = (make.image_tokens(1), [make.question('<image> What is it?')])
-    decoder.text_loss(*arguments, [['a star']])['loss_dec_text']
+    question = make.question('<image> ' + 'What is it? ' * 20)
     with pytest.raises(ValueError, match='positions for 40: .* begins .<image> What is it'):
-        decoder.text_loss(*arguments, [[' '.join(ANSWERS * 3)]])['loss_dec_text']
+        decoder.text_loss(make.image_tokens(1), [question], [['a star']])
 
 
 @pytest.mark.parametrize('text', ['a <c0>', 'see <image>', '<p3> to the left', 'a <none>'])
