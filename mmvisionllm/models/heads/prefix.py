@@ -28,8 +28,10 @@ class Prefix:
     head: tuple[int, ...] = ()
 
 
-def instruction_ids(language_model: LanguageModel, instruction: Instruction, num_tokens: int) -> list[int]:
-    """Token ids of an instruction with the places of ``num_tokens`` image tokens in it.
+def instruction_ids(
+    language_model: LanguageModel, instruction: Instruction, num_tokens: int, continuation: Sequence[int] = ()
+) -> list[int]:
+    """Token ids of an instruction with the places of ``num_tokens`` image tokens in it, and what goes on behind it.
 
     Raises:
         ValueError: if it speaks of location tokens that the model does not have, or is longer than the model has
@@ -45,6 +47,7 @@ def instruction_ids(language_model: LanguageModel, instruction: Instruction, num
     ids = tokenizer.encode(instruction.text, bos=True)
     where = ids.index(tokenizer.image_id)
     ids[where : where + 1] = [tokenizer.image_id] * num_tokens
+    ids += continuation
     if len(ids) > language_model.max_length:
         raise ValueError(
             f'{len(ids)} tokens of instruction and image, but the language model has positions for '
@@ -71,9 +74,8 @@ def embed_prefix(
         ValueError: see :func:`instruction_ids`.
     """
     num_tokens = 1 if image is None else image.size(1)
-    rows = [instruction_ids(language_model, instruction, num_tokens) for instruction in instructions]
-    if continuations:
-        rows = [[*row, *ids] for row, ids in zip(rows, continuations)]
+    continuations = continuations or [()] * len(instructions)
+    rows = [instruction_ids(language_model, i, num_tokens, ids) for i, ids in zip(instructions, continuations)]
     return embed_rows(language_model, rows, image)
 
 
