@@ -30,14 +30,14 @@ BOX_LOSSES = {
     'bbox_head.loss.loss_iou': dict(type='GIoULoss', loss_weight=2.0),
 }
 SOFT = {'bbox_head.loss.type': 'BoxCriterion', 'bbox_head.loss.location_sigma': 4.0}
-EXPECTED = {'bbox_head.decode_mode': 'expectation'}
+EXPECTED = {'bbox_head.type': 'ExpectationDecoder'}
 # Cumulative, from the paper's form on; the last step, refined boxes, makes it the default.
 STEPS = {
     'paper': {},
     'expectation': EXPECTED,
     'soft targets': SOFT,
     'box losses': BOX_LOSSES,
-    'matched by tokens': {'train_cfg': None},
+    'matched by tokens': {'train_cfg': None, 'bbox_head.type': 'CenterDecoder'},
 }
 NAMELESS = 'tokens do not begin as names'
 PARTS = {
@@ -47,7 +47,7 @@ PARTS = {
     'one-hot targets': {'bbox_head.loss.location_sigma': 0.0},
     'no box losses': dict.fromkeys(BOX_LOSSES),
     NAMELESS: {},  # the projector begins at random
-    'extents not entered': {'bbox_head.with_extent': False},
+    'extents not entered': {'bbox_head.type': 'CenterDecoder'},
 }
 LADDER = (*STEPS, 'boxes matched, entered', 'default')
 
@@ -71,7 +71,9 @@ def variant(name: str) -> Config:
 
 
 def load(name: str) -> Config:
-    return Config.fromfile(ROOT / f'configs/visionllm/{name}.py')
+    cfg = Config.fromfile(ROOT / f'configs/visionllm/{name}.py')
+    cfg.custom_imports.imports.append('benchmarks.ladder_steps')
+    return cfg
 
 
 def change(cfg: Config, changes: dict) -> None:

@@ -38,7 +38,7 @@ def predictions(model: nn.Module, batch: dict) -> dict[str, list]:
     tokens = model.tokenize(batch['inputs'], samples, instructions)
     decoder = model.bbox_head
     decoded = decoder(tokens, instructions)
-    scores = detection_scores(tokens, decoded)
+    scores = detection_scores(tokens.objectness, decoded)
     own = bbox_cxcywh_to_xyxy(torch.cat([tokens.locations, tokens.extents], -1))
     boxes = dict(decoder=decoder.points(decoded), tokens=own.unflatten(-1, (2, 2)))
     return {

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import settings
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+
+from mmvisionllm.instructions import Instruction
+from mmvisionllm.models.structures import ImageTokens
 
 # A slow machine is no fault of the code, and the same commit gives the same result.
 settings.register_profile('tests', deadline=None, derandomize=True)
@@ -56,10 +60,9 @@ def language_model_cfg(**changes) -> dict:
 
 def decoder_cfg(**changes) -> dict:
     base = dict(
-        type='OpenEndedDecoder',
+        type='BoxDecoder',
         embed_dims=32,
         language_model=language_model_cfg(),
-        decode_mode='expectation',
     )
     return merged(base, changes)
 
@@ -91,8 +94,7 @@ def neck_cfg(**changes) -> dict:
         ),
         positional_encoding=dict(num_feats=16, normalize=True, offset=-0.5),
         token_head=dict(
-            type='ImageTokenHead',
-            with_extent=True,
+            type='BoxTokenHead',
             sync_cls_avg_factor=True,
             loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
@@ -205,3 +207,48 @@ def coco_mini() -> Path:
     if not path.is_dir():
         pytest.skip('../shared/data/coco_mini is not there')
     return path
+
+
+# ------------------------------------------- a decoder with answers, instructions, image tokens
+
+NAMES = ('circle', 'square', 'triangle', 'star', 'heart')
+ASK = 'Find <class> as <format> in <image>'
+
+
+def instruct(num_points=2, categories=NAMES, text=ASK, **kwargs):
+    """An instruction that asks for boxes or polygons, with labels 10 times the categories' numbers."""
+    labels = [10 * NAMES.index(c) for c in categories]
+    return Instruction.from_text(text, categories, labels, num_points=num_points, num_bins=33, **kwargs)
+
+
+def question(text='<image> What is it?', **kwargs):
+    """An instruction that asks for a text."""
+    return Instruction.from_text(text, task='captioning', num_bins=33, **kwargs)
+
+
+def image_tokens(batch=2, num=6, seed=3, **kwargs):
+    generator = torch.Generator().manual_seed(seed)
+    parts = dict(
+        embeddings=torch.randn(batch, num, 32, generator=generator),
+        locations=torch.rand(batch, num, 2, generator=generator),
+        objectness=torch.randn(batch, num, generator=generator),
+        extents=torch.rand(batch, num, 2, generator=generator),
+    )
+    return ImageTokens(**parts | kwargs)
+
+
+@torch.no_grad()
+def enlarge(decoder, std=0.2):
+    """Large weights, so that who sees whom makes a difference well above rounding."""
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in decoder.language_model.lm.named_parameters():
+        if parameter.dim() > 1 and 'embed' not in name:
+            parameter.normal_(std=std, generator=generator)
+    return decoder
+
+
+@pytest.fixture(scope='session')
+def make():
+    """``instruct``, ``question``, ``image_tokens`` and ``enlarge`` of this file."""
+    functions = (instruct, question, image_tokens, enlarge)
+    return SimpleNamespace(names=NAMES, **{f.__name__: f for f in functions})

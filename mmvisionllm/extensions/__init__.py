@@ -1,5 +1,7 @@
 """What goes beyond the paper and was measured to pay; importing this registers it with mmdet."""
 
 from .box_criterion import BoxCriterion
+from .box_decoder import BoxDecoder
+from .box_token_head import BoxTokenHead
 
-__all__ = ['BoxCriterion']
+__all__ = ['BoxCriterion', 'BoxDecoder', 'BoxTokenHead']

@@ -124,7 +124,7 @@ class LanguagePretraining(BaseModel):
         shape = len(sample), self.num_background
         content = torch.randn(*shape, len(words), device=words.device) @ words
         places = torch.rand(*shape, 4, device=words.device).split(2, -1)
-        return self.bbox_head.projector.place(content, *places)
+        return self.bbox_head.projector.place(content, self.bbox_head.coordinates(*places))
 
     def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:
         """Next-token losses of texts alone, of answers to what the objects show, and of formats.
@@ -183,9 +183,10 @@ class LanguagePretraining(BaseModel):
             noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion * loud
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
         place, words = self.bbox_head.projector.place, tokens + noise
-        objects = shown = place(words, locations, extents)
+        places = self.bbox_head.coordinates(locations, extents)
+        objects = shown = place(words, places)
         if self.bbox_head.fade_background:
             # About as sure as a tokenizer is.
             likely, unlikely = 0.5 + 0.5 * torch.rand_like(centre[..., 0]), 0.2 * torch.rand_like(centre[..., 0])
-            shown = place(words, locations, extents, torch.where(present, likely, unlikely))
+            shown = place(words, places, torch.where(present, likely, unlikely))
         return objects, shown, locations, classes, corners, present

@@ -15,8 +15,9 @@ from mmengine.structures import InstanceData
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmvisionllm.datasets.category_names import category_names
+from mmvisionllm.extensions import BoxDecoder
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.heads import SetCriterion
+from mmvisionllm.models.heads import OpenEndedDecoder, SetCriterion
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
@@ -82,12 +83,12 @@ def test_what_the_forms_learn_from(cfg, small_model):
     decoder = small_model.bbox_head
     if 'refined_bbox_head' not in cfg:
         # Centers, cross-entropy, one-hot targets, argmax; objects matched to the decoder's own predictions.
-        assert decoder.assigner is not None and decoder.decode_mode == 'argmax'
+        assert type(decoder) is OpenEndedDecoder and decoder.assigner is not None
         assert type(decoder.criterion) is SetCriterion and not small_model.neck.with_box_refine
         assert losses - boxes == common
         assert not losses & {'loss_dec_bbox', 'loss_dec_iou'}
     else:
-        assert decoder.assigner is None and losses == common | boxes
+        assert type(decoder) is BoxDecoder and losses == common | boxes
 
 
 def test_all_image_tokens_are_decoded_to_match_the_papers_way(cfg, small_model):

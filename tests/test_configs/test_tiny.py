@@ -59,7 +59,7 @@ def test_pretrained_language_model_fits(name):
         theirs = {key: value.shape for key, value in theirs.items()}
         # Text does not train the projection of image tokens.
         ours = {k: v for k, v in ours.items() if not k.startswith(UNTRAINED)}
-        if not cfg.model.bbox_head.get('with_extent'):  # takes what was learned of centers, see TokenProjector
+        if cfg.model.bbox_head.type == 'OpenEndedDecoder':  # takes what was learned of centers, see TokenProjector
             ours['bbox_head.projector.location.weight'] = torch.Size([256, 64])
     else:
         theirs = build(last_checkpoint(init_cfg.checkpoint)).state_dict()

@@ -16,7 +16,7 @@ def samples():
 
 
 def build(small, lookup_accuracy=0.0, **kwargs):
-    decoder = small.decoder(loss=LOSSES, with_extent=True)
+    decoder = small.decoder(loss=LOSSES)
     return small.build(
         dict(
             type='LanguagePretraining',
@@ -121,7 +121,7 @@ def test_questions_are_answered_by_looking_at_the_objects(small, fade):
     samples = [dataset[i]['sample'] for i in range(3)]
     instruction = samples[0].answers[0][0]
     samples = [replace(s, answers=((instruction, s.answers[0][1]),)) for s in samples]
-    decoder = small.decoder(loss=LOSSES, with_extent=True, fade_background=fade)
+    decoder = small.decoder(loss=LOSSES, fade_background=fade)
     model = small.build(dict(type='LanguagePretraining', bbox_head=decoder, lookup_accuracy=0.0, noise=0.1))
     torch.manual_seed(0)
     before = model(samples)['loss_answer']
@@ -135,7 +135,7 @@ def test_it_initialises_the_decoder_of_a_detector(small, samples, tmp_path):
     path = tmp_path / 'llm.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
     init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='bbox_head')
-    decoder = small.decoder(loss=LOSSES, with_extent=True, init_cfg=init_cfg)
+    decoder = small.decoder(loss=LOSSES, init_cfg=init_cfg)
     decoder = MODELS.build(decoder)
     decoder.init_weights()
     for name, parameter in model.bbox_head.named_parameters():
@@ -150,7 +150,7 @@ def test_other_modes_are_refused(small, samples):
 def test_expressions_and_formats_are_learnt_by_heart(small):
     dataset = DATASETS.build(dict(type='SceneExpressionDataset', length=3, num_bins=33, single=0.0, num_points=(8, 9)))
     samples = [dataset[i]['sample'] for i in range(3)]
-    decoder = small.decoder(loss=LOSSES, with_extent=True, format_parser=dict(num_samples=6))
+    decoder = small.decoder(loss=LOSSES, format_parser=dict(num_samples=6))
     cfg = dict(type='LanguagePretraining', bbox_head=decoder, lookup_accuracy=0.0, noise=0.1, text_weight=0.1)
     model = small.build(cfg)
     first = {key: float(value) for key, value in model(samples).items()}

@@ -7,7 +7,7 @@ refined_neck = dict(
     # The paper compares with a Deformable DETR of AP 45.7: mmdet's has 46.2 with box refinement, 44.3 without.
     with_box_refine=True,
     token_head=dict(
-        with_extent=True,
+        type='BoxTokenHead',
         loss_iou=dict(type='GIoULoss', loss_weight=2.0),
         train_cfg=dict(
             assigner=dict(
@@ -17,8 +17,7 @@ refined_neck = dict(
                     dict(type='IoUCost', iou_mode='giou', weight=2.0),
                 ]))))
 refined_bbox_head = dict(
-    with_extent=True,  # embeddings hold the changes of refined boxes alone
-    decode_mode='expectation',
+    type='BoxDecoder',
     loss=dict(
         type='BoxCriterion',
         location_sigma=8.0,  # bins; half of that on the small default, where it was measured

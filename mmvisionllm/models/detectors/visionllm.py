@@ -57,10 +57,10 @@ class VisionLLM(BaseDetector):
         self.neck = MODELS.build(neck)
         own = {key: cfg for key, cfg in dict(train_cfg=train_cfg, test_cfg=test_cfg).items() if cfg is not None}
         self.bbox_head = MODELS.build({**bbox_head, **own})
-        if self.bbox_head.projector.with_extent and not self.neck.token_head.with_extent:
+        if self.bbox_head.num_coordinates == 4 and not self.neck.token_head.with_extent:
             raise ValueError(
-                'bbox_head enters tokens by their boxes (with_extent=True), but token_head regresses centres alone: set '
-                'with_extent to the same in both'
+                f'{type(self.bbox_head).__name__} enters tokens by their boxes, but token_head regresses centers alone: '
+                "set neck.token_head.type='BoxTokenHead', or bbox_head.type='OpenEndedDecoder'"
             )
         self.default_instruction = self._parse(instruction) if instruction else None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmvisionllm.instructions import Instruction
 
 from ..language_models import LanguageModel
-from ..structures import DecodedSet, ImageTokens
+from ..structures import DecodedSet
 
 
 def score_classes(model: LanguageModel, hidden: Tensor, instructions: Sequence[Instruction]) -> Tensor:
@@ -34,7 +34,7 @@ def score_classes(model: LanguageModel, hidden: Tensor, instructions: Sequence[I
     return logits.masked_fill(absent[:, None], float('-inf'))
 
 
-def detection_scores(tokens: ImageTokens, decoded: DecodedSet) -> Tensor:
-    """(B, M, C) objectness of the token x probability of the class among the categories and ``<none>``."""
+def detection_scores(objectness: Tensor, decoded: DecodedSet) -> Tensor:
+    """(B, M, C) objectness of the tokens (B, M) x probability of the class among the categories and ``<none>``."""
     probabilities = decoded.class_logits.softmax(-1)[..., :-1]
-    return tokens.objectness.float().sigmoid()[..., None] * probabilities
+    return objectness.float().sigmoid()[..., None] * probabilities

@@ -21,10 +21,9 @@ from .format_parser import FormatParser
 from .format_queries import FormatQueries
 from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
-from .set_criterion import expected_bins, hull
+from .set_criterion import hull
 from .set_reading import read_set
-from .set_targets import match_predictions, set_targets
-from .step_budget import images_within
+from .set_targets import SetTargets, match_predictions, set_targets
 from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector
 
@@ -37,11 +36,6 @@ class OpenEndedDecoder(BaseModule):
         language_model: :class:`LanguageModel`.
         embed_dims: Channels of the image tokens.
         loss_weight: Weight of L_dec.
-        with_extent: Enter tokens by their boxes, see :class:`TokenProjector`, and not by their locations alone.
-        decode_mode: How a coordinate is read off its bins: ``'argmax'`` or ``'expectation'``.
-        tokens_per_step: Most tokens that the language model sees at once in training on sets of objects, see
-            :func:`images_within`: the tokenizer learns from all images of a batch, the language model from those that
-            fit, at least one. None for all.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
         text_token_grad: Factor of the texts' gradient that reaches the image tokens. They have no other loss on the
             tokens: above 1, they have more of a say in them beside sets of objects.
@@ -49,8 +43,7 @@ class OpenEndedDecoder(BaseModule):
             image's tokens to count, they need not find out.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
-        train_cfg: With an ``assigner`` of mmdet, objects are matched to the decoder's own predictions, of all M tokens,
-            as in the paper. Without, those of the tokenizer's matches are decoded alone.
+        train_cfg: ``assigner`` of mmdet, by which objects are matched to the decoder's own predictions; needed to train.
         test_cfg: ``max_per_img``, most objects per image, 100; ``tokens_per_pass``, most tokens that the language model
             sees at once, over all images of a batch, 768, see :func:`decode_objects`: it bounds memory, not the number of
             objects, None for no bound; ``generation``, arguments of transformers' ``generate`` for texts, by default
@@ -58,9 +51,10 @@ class OpenEndedDecoder(BaseModule):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=..., prefix='bbox_head')`` for weights pretrained on text.
 
     Raises:
-        ValueError: for an unknown ``decode_mode`` or key of ``train_cfg`` or ``test_cfg``, or several texts per image in
-            ``generation``.
+        ValueError: for an unknown key of ``train_cfg`` or ``test_cfg``, or several texts per image in ``generation``.
     """
+
+    num_coordinates = 2  # by which a token enters the language model: its location
 
     def __init__(
         self,
@@ -68,9 +62,6 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: int = 256,
         loss: OptConfigType = None,
         loss_weight: float = 1.0,
-        with_extent: bool = False,
-        decode_mode: str = 'argmax',
-        tokens_per_step: int | None = None,
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
         fade_background: bool = False,
@@ -80,15 +71,13 @@ class OpenEndedDecoder(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if decode_mode not in ('expectation', 'argmax'):
-            raise ValueError(f"decode_mode must be 'expectation' or 'argmax', got {decode_mode!r}")
         self.language_model = MODELS.build(language_model)
         self.vocabulary = self.language_model.vocabulary
         self.projector = TokenProjector(
             embed_dims,
             self.language_model.hidden_size,
             self.language_model.added.std,
-            with_extent,
+            self.num_coordinates,
         )
         self.criterion = MODELS.build({'type': 'SetCriterion', **(loss or {}), 'vocabulary': self.vocabulary})
         self.loss_weight = loss_weight
@@ -98,8 +87,6 @@ class OpenEndedDecoder(BaseModule):
         self.test_cfg.update(test_cfg or {})
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
-        self.decode_mode = decode_mode
-        self.tokens_per_step = tokens_per_step
         self.text_weight = text_weight
         self.text_token_grad = text_token_grad
         self.fade_background = fade_background
@@ -139,11 +126,15 @@ class OpenEndedDecoder(BaseModule):
         objects, locations, *told = parts
         return self.decode(image, objects, locations, instructions, *told)
 
+    def coordinates(self, locations: Tensor, extents: Tensor | None = None) -> Tensor:
+        """(B, M, num_coordinates) by which tokens enter the language model, of what the tokenizer tells of them."""
+        return locations
+
     def project(self, tokens: ImageTokens, grad_share: float = 1.0, for_text: bool = False) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
-        extents = None if tokens.extents is None else tokens.extents.detach()
+        coordinates = self.coordinates(tokens.locations, tokens.extents).detach()
         presence = tokens.objectness.detach().sigmoid() if self.fade_background and for_text else None
-        return self.projector(tokens.embeddings, tokens.locations.detach(), extents, grad_share, presence)
+        return self.projector(tokens.embeddings, coordinates, grad_share, presence)
 
     def decode(
         self,
@@ -189,12 +180,11 @@ class OpenEndedDecoder(BaseModule):
 
     def points(self, decoded: DecodedSet) -> Tensor:
         """(B, M, N, 2) points in the image, normalised, not clipped."""
-        codec = self.vocabulary.codec
-        if self.decode_mode == 'argmax':
-            bins = decoded.point_logits.argmax(-1)
-        else:
-            bins = expected_bins(decoded.point_logits)
-        return codec.decode(bins) + decoded.locations[:, :, None]
+        return self.vocabulary.codec.decode(self.bins(decoded.point_logits)) + decoded.locations[:, :, None]
+
+    def bins(self, logits: Tensor) -> Tensor:
+        """(..., num_bins) scores of location tokens -> (...,) the bin that is read off them."""
+        return logits.argmax(-1)
 
     def loss(
         self,
@@ -204,45 +194,44 @@ class OpenEndedDecoder(BaseModule):
         matches: list[Match],
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
-        """L_dec on the matched tokens, for sets of objects.
+        """L_dec for sets of objects.
 
         Args:
             tokens: M image tokens per image.
             instructions: B instructions.
             batch_gt_instances: ``bboxes`` (n, 4) in pixels, ``labels`` (n,) in the dataset's numbering, and ``points``
                 (n, N, 2) in pixels where the instruction asks for polygons.
-            matches: Per image the tokens and the objects they are matched to, both (n,).
+            matches: The tokenizer's, per image the tokens and the objects they are matched to, both (n,). The paper
+                matches the decoder's own predictions instead.
             batch_img_metas: With ``img_shape`` (height, width).
         """
-        counts = [len(index) for index, _ in matches]
-        images = images_within(
-            self.tokens_per_step, self.language_model.tokenizer, instructions, counts, tokens.embeddings.size(1)
-        )
-        asked, objects, matches, metas = (
-            [part[i] for i in images] for part in (instructions, batch_gt_instances, matches, batch_img_metas)
-        )
-        losses = self._set_loss(tokens.select(images), asked, objects, matches, metas)
-        return {key: value * self.loss_weight for key, value in losses.items()}
+        decoded = self(tokens, instructions)
+        targets = self.get_targets(decoded, instructions, batch_gt_instances, batch_img_metas)
+        return self.loss_by_feat(decoded, targets)
 
-    def _set_loss(
+    def get_targets(
         self,
-        tokens: ImageTokens,
+        decoded: DecodedSet,
         instructions: Sequence[Instruction],
         batch_gt_instances: list[InstanceData],
-        matches: list[Match],
         batch_img_metas: list[dict],
-    ) -> dict[str, Tensor]:
+    ) -> SetTargets:
+        """Match objects to the predictions of all M tokens; arguments as in :meth:`loss`.
+
+        Raises:
+            ValueError: without an assigner.
+        """
+        if self.assigner is None:
+            raise ValueError('train_cfg has no assigner, by which objects are matched to predictions: set one of mmdet')
+        points = self.points(decoded)
         truth = instructions, batch_gt_instances, batch_img_metas
-        if self.assigner is not None:
-            decoded = self(tokens, instructions)
-            points = self.points(decoded)
-            boxes = hull(points, decoded.point_mask)
-            matches = match_predictions(self.assigner, decoded, boxes, *truth)
-            targets = set_targets(matches, *truth, num_objects=points.size(1))
-        else:
-            targets = set_targets(matches, *truth)
-            decoded = self(tokens, instructions, targets.indices)
-        return self.criterion(decoded, targets.classes, targets.points, targets.present)
+        matches = match_predictions(self.assigner, decoded, hull(points, decoded.point_mask), *truth)
+        return set_targets(matches, *truth, num_objects=points.size(1))
+
+    def loss_by_feat(self, decoded: DecodedSet, targets: SetTargets) -> dict[str, Tensor]:
+        """Losses of decoded objects, weighted by ``loss_weight``."""
+        losses = self.criterion(decoded, targets.classes, targets.points, targets.present)
+        return {key: value * self.loss_weight for key, value in losses.items()}
 
     def text_loss(
         self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_turns: list[list[str]]
@@ -276,7 +265,18 @@ class OpenEndedDecoder(BaseModule):
     ) -> list[InstanceData]:
         """Objects of every image, see :func:`read_set`."""
         decoded = self(tokens, instructions)
-        points, scores = self.points(decoded), detection_scores(tokens, decoded)
+        return self.predict_by_feat(decoded, tokens.objectness, instructions, batch_img_metas, rescale)
+
+    def predict_by_feat(
+        self,
+        decoded: DecodedSet,
+        objectness: Tensor,
+        instructions: Sequence[Instruction],
+        batch_img_metas: list[dict],
+        rescale: bool = True,
+    ) -> list[InstanceData]:
+        """Objects of every image by what is decoded of its tokens and their objectness (B, M)."""
+        points, scores = self.points(decoded), detection_scores(objectness, decoded)
         return [
             read_set(scores[i], points[i], instructions[i], meta, self.test_cfg['max_per_img'], rescale)
             for i, meta in enumerate(batch_img_metas)

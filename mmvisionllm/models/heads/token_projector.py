@@ -12,16 +12,15 @@ from torch import Tensor, nn
 class TokenProjector(nn.Module):
     """``(e_i, l_i)`` -> one vector in the language model's space, at the scale of its word embeddings.
 
-    The embedding goes through a linear layer and an MLP, the box (or the location alone) through sine features and a
-    linear layer. The former side is normalised before they are added; the sum is normalised and scaled to the standard
-    deviation of the word embeddings, so that the language model meets image tokens as it meets words.
+    The embedding goes through a linear layer and an MLP, the location through sine features and a linear layer. The
+    former side is normalised before they are added; the sum is normalised and scaled to the standard deviation of the
+    word embeddings, so that the language model meets image tokens as it meets words.
 
     Args:
         in_dims: Channels of e_i.
         out_dims: Hidden size of the language model.
         std: Standard deviation of its word embeddings.
-        with_extent: Enter the token's width and height beside its location. With iterative refinement of the boxes, e_i
-            holds what a layer changes of the box, and not the box.
+        num_coordinates: Numbers that tell where a token is: 2 of its location, or 4 of its box.
         num_frequencies: Sine features per coordinate: wavelengths from 2 image sides down to 2 / 2^(n-1).
     """
 
@@ -30,12 +29,11 @@ class TokenProjector(nn.Module):
         in_dims: int,
         out_dims: int,
         std: float,
-        with_extent: bool = False,
+        num_coordinates: int = 2,
         num_frequencies: int = 8,
     ) -> None:
         super().__init__()
         self.std = std
-        self.with_extent = with_extent
         self.num_frequencies = num_frequencies
         self.linear = nn.Linear(in_dims, out_dims)
         # Small, so that what is learned soon outweighs what was there at random.
@@ -45,7 +43,7 @@ class TokenProjector(nn.Module):
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
         self.content_norm = nn.LayerNorm(out_dims, elementwise_affine=False)
-        features = (8 if with_extent else 4) * num_frequencies
+        features = 2 * num_coordinates * num_frequencies
         self.location = nn.Linear(features, out_dims)
         # Of the features' squares, half add up: a standard deviation of 0.5, so that where a token is does not drown what
         # it is.
@@ -56,7 +54,7 @@ class TokenProjector(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         key = f'{prefix}location.weight'
         weight = state_dict.get(key)
-        if not self.with_extent and weight is not None and weight.size(1) == 2 * self.location.in_features:
+        if weight is not None and weight.size(1) == 2 * self.location.in_features:
             # Of one that enters boxes, what it has learned of their centers.
             state_dict[key] = weight.unflatten(1, (2, 2, -1))[:, :, 0].flatten(1)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -82,8 +80,7 @@ class TokenProjector(nn.Module):
     def forward(
         self,
         embeddings: Tensor,
-        locations: Tensor,
-        extents: Tensor | None = None,
+        coordinates: Tensor,
         grad_share: float = 1.0,
         presence: Tensor | None = None,
     ) -> Tensor:
@@ -91,39 +88,27 @@ class TokenProjector(nn.Module):
 
         Args:
             embeddings: (B, M, D) e_i.
-            locations: (B, M, 2) l_i, normalised.
-            extents: (B, M, 2) widths and heights, normalised, if ``with_extent``.
+            coordinates: (B, M, num_coordinates) l_i, and width and height where they are entered, too; normalised.
             grad_share: Factor of the gradient that reaches the embeddings and the linear layer.
             presence: See :meth:`place`.
 
         Returns:
             (B, M, D_llm).
-
-        Raises:
-            ValueError: if the extents are missing.
         """
 
         def held_back(value: Tensor) -> Tensor:
             return value if grad_share == 1 else value.detach().lerp(value, grad_share)
 
         content = held_back(self.linear(embeddings)) + self.mlp(held_back(embeddings))
-        return self.place(content, locations, extents, presence)
+        return self.place(content, coordinates, presence)
 
-    def place(
-        self, content: Tensor, locations: Tensor, extents: Tensor | None = None, presence: Tensor | None = None
-    ) -> Tensor:
+    def place(self, content: Tensor, coordinates: Tensor, presence: Tensor | None = None) -> Tensor:
         """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above.
 
         ``presence`` (B, M) in 0 to 1, if given, is how much of the content is shown: what is no object is a mere place.
         """
-        if self.with_extent:
-            if extents is None:
-                raise ValueError(
-                    'with_extent=True, but the image tokens have no extents: set with_extent=True in token_head, too'
-                )
-            locations = torch.cat([locations, extents], -1)
-        powers = 2.0 ** torch.arange(self.num_frequencies, device=locations.device)
-        angles = (locations[..., None].float() * math.pi * powers).flatten(-2)
+        powers = 2.0 ** torch.arange(self.num_frequencies, device=coordinates.device)
+        angles = (coordinates[..., None].float() * math.pi * powers).flatten(-2)
         features = torch.cat([angles.sin(), angles.cos()], -1).to(content.dtype)
         content = self.content_norm(content)
         if presence is not None:

@@ -21,29 +21,24 @@ from ..structures import Match
 class ImageTokenHead(DeformableDETRHead):
     """mmdet's Deformable DETR head, category-agnostic: is there an object?
 
+    It regresses the centre point alone: the assigner needs a cost on centres (:class:`CentreL1Cost`).
+
     Args:
         num_classes: Classes of the Deformable DETR that it starts from. Objectness is the log-sum-exp of their logits: at
             first what the detector says, and learned with one class from then on.
-        with_extent: Also regress width and height. The paper regresses the centre point alone; with the extent, the
-            tokens are matched by their boxes and every layer of the tokenizer is supervised as in Deformable DETR. The
-            extent supervises, and it may enter the language model, from which all boxes come. Without it, ``loss_iou``
-            needs weight 0 and the assigner a cost on centres (:class:`CentreL1Cost`).
+
+    Raises:
+        ValueError: for a ``loss_iou`` where there are no boxes.
     """
 
-    def __init__(
-        self,
-        *args,
-        with_extent: bool = False,
-        num_classes: int = 1,
-        loss_iou: OptConfigType = None,
-        **kwargs,
-    ) -> None:
-        loss_iou = loss_iou or dict(type='GIoULoss', loss_weight=2.0 * with_extent)
+    with_extent = False  # whether width and height are regressed, too
+
+    def __init__(self, *args, num_classes: int = 1, loss_iou: OptConfigType = None, **kwargs) -> None:
+        loss_iou = loss_iou or dict(type='GIoULoss', loss_weight=0.0)
         super().__init__(*args, num_classes=num_classes, loss_iou=loss_iou, **kwargs)
         self.num_classes = self.cls_out_channels = 1  # of targets and losses
-        self.with_extent = with_extent
-        if not with_extent and self.loss_iou.loss_weight:
-            raise ValueError('with_extent=False leaves no box to overlap: set loss_iou=dict(loss_weight=0.0)')
+        if not self.with_extent and self.loss_iou.loss_weight:
+            raise ValueError("centers have no box to overlap: leave loss_iou out, or set type='BoxTokenHead'")
 
     def init_weights(self) -> None:
         """Initialise as mmdet does: objectness begins at 0.01, of however many logits it is made."""

@@ -90,13 +90,13 @@ class LanguageGuidedTokenizer(BaseModule):
         self.token_head = MODELS.build({**token_head, 'embed_dims': self.embed_dims, **branches})
         if with_box_refine and not self.token_head.with_extent:
             raise ValueError(
-                'with_box_refine=True refines boxes, but token_head regresses centers alone (with_extent=False): their '
-                'widths and heights would have no gradient. Set with_box_refine=False, or token_head.with_extent=True'
+                'with_box_refine=True refines boxes, but ImageTokenHead regresses centers alone: widths and heights '
+                "would have no gradient. Set with_box_refine=False, or token_head.type='BoxTokenHead'"
             )
         self.outline_head = None
         if outline_head is not None:
             if not self.token_head.with_extent:
-                raise ValueError('outline_head tells outlines in units of boxes: set with_extent=True in token_head')
+                raise ValueError("outline_head tells outlines in units of boxes: set token_head.type='BoxTokenHead'")
             self.outline_head = OutlineHead(self.embed_dims, num_layers, **outline_head)
         self.outline_refiner = None
         if outline_refiner is not None:

@@ -198,7 +198,7 @@ def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, num
         together = decoder(tokens, instructions)
         image = decoder.project(one)
         prefix = embed_prefix(model, instructions[:1], image)
-        queries, _ = decoder.format_queries(model, instructions[:1])
+        queries, _ = decoder.format_queries(model, instructions[:1], one.extents)
         layout = replace(prefix.layout, num_objects=6, object_size=2 + 2 * number)
         # An object itself, and what it is asked with, to which it is added as well.
         objects = torch.cat([image[:, :, None], image[:, :, None] + queries], 2).flatten(1, 2)

@@ -20,7 +20,8 @@ def make_tokens(batch=2, num=6, seed=3):
     embeddings = torch.randn(batch, num, 32, generator=generator)
     locations = torch.rand(batch, num, 2, generator=generator)
     objectness = torch.randn(batch, num, generator=generator)
-    return ImageTokens(embeddings, locations, objectness, hidden_states=embeddings[None])
+    extents = torch.rand(batch, num, 2, generator=generator)
+    return ImageTokens(embeddings, locations, objectness, extents, hidden_states=embeddings[None])
 
 
 def part(tokens, index):
@@ -30,6 +31,7 @@ def part(tokens, index):
         embeddings,
         tokens.locations[index],
         tokens.objectness[index],
+        tokens.extents[index],
         hidden_states=embeddings[None],
     )
 
@@ -116,7 +118,7 @@ def test_boxes_are_in_pixels_and_inside_the_image(decoder):
 
 
 def test_points_by_argmax_and_by_expectation(small, decoder):
-    greedy = small.build(small.decoder(decode_mode='argmax'))
+    greedy = small.build(small.decoder(type='OpenEndedDecoder'))
     decoded = decoder(make_tokens(), [instruct()] * 2)
     offsets = torch.tensor([[-0.5, 0.25], [1.0, 0.0]])
     bins = (offsets * 16 + 16).long()
@@ -179,11 +181,6 @@ def test_instruction_for_another_number_of_bins(decoder):
     other = Instruction.from_text('<class> in <range>: <image>', categories=['cat'], num_bins=65)
     with pytest.raises(ValueError, match='speaks of <p-32>, <p32>, but .* num_bins=33'):
         decoder(make_tokens(batch=1), [other])
-
-
-def test_unknown_decode_mode(small):
-    with pytest.raises(ValueError, match="decode_mode must be '.*' or '.*', got 'magic'"):
-        small.build(small.decoder(decode_mode='magic'))
 
 
 def test_missing_language_model(small):

@@ -57,13 +57,12 @@ def test_gradients_reach_embeddings_and_weights(projector):
     assert all(p.grad is not None for p in projector.parameters())
 
 
-def test_extent_is_entered_and_asked_for():
-    projector = TokenProjector(32, 64, std=0.02, with_extent=True)
-    embeddings, locations, extents = torch.randn(1, 5, 32), torch.rand(1, 5, 2), torch.rand(1, 5, 2)
-    tokens = projector(embeddings, locations, extents)
-    assert not torch.allclose(tokens, projector(embeddings, locations, extents + 0.1))
-    with pytest.raises(ValueError, match='no extents: set with_extent=True in token_head'):
-        projector(embeddings, locations)
+def test_boxes_enter_with_widths_and_heights():
+    projector = TokenProjector(32, 64, std=0.02, num_coordinates=4)
+    embeddings, boxes = torch.randn(1, 5, 32), torch.rand(1, 5, 4)
+    tokens = projector(embeddings, boxes)
+    for i in range(4):
+        assert not torch.allclose(tokens, projector(embeddings, boxes + 0.1 * torch.eye(4)[i]))
 
 
 def test_words_and_tokens_enter_alike(projector):
@@ -94,11 +93,10 @@ def test_share_of_the_gradient(share):
 
 @torch.no_grad()
 def test_of_a_projector_of_boxes_one_of_centers_takes_the_centers():
-    boxes, centers = (TokenProjector(8, 16, 0.1, with_extent=e) for e in (True, False))
+    boxes, centers = (TokenProjector(8, 16, 0.1, num_coordinates=n) for n in (4, 2))
     content, places = torch.randn(1, 5, 16), torch.rand(1, 5, 2)
-    extents = torch.zeros(1, 5, 2)
     # Where widths and heights say nothing, both place alike.
     boxes.location.weight.unflatten(1, (2, 2, -1))[:, :, 1] = 0
     centers.load_state_dict(boxes.state_dict())
-    found, expected = centers.place(content, places), boxes.place(content, places, extents)
+    found, expected = centers.place(content, places), boxes.place(content, torch.cat([places, torch.rand(1, 5, 2)], -1))
     torch.testing.assert_close(found, expected)

@@ -42,6 +42,7 @@ def tokens(batch=8, num=12):
         torch.randn(batch, num, 32, generator=generator),
         torch.rand(batch, num, 2, generator=generator),
         torch.zeros(batch, num),
+        torch.rand(batch, num, 2, generator=generator),
     )
 
 

@@ -109,7 +109,7 @@ def build_visionllm(checkpoint=None, text=False, **kwargs):
             neck=dict(
                 type='LanguageGuidedTokenizer',
                 channel_mapper=p['mapper'],
-                token_head=dict(type='ImageTokenHead', with_extent=True, num_classes=CLASSES, **p['head']),
+                token_head=dict(type='BoxTokenHead', num_classes=CLASSES, **p['head']),
                 text_encoder=encoder if text else None,
                 **p['transformer'],
             ),

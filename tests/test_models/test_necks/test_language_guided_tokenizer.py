@@ -6,8 +6,8 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 TEXTS = ['find the star and the heart', 'where is the plus sign']
-PAPER = dict(  # centre points alone, see ImageTokenHead
-    token_head__with_extent=False,
+PAPER = dict(  # centre points alone
+    token_head__type='ImageTokenHead',
     token_head__loss_iou=dict(type='GIoULoss', loss_weight=0.0),
     token_head__train_cfg=dict(
         assigner=dict(
@@ -207,8 +207,8 @@ def test_paper_mode_does_not_train_the_extent(small):
 
 
 def test_extent_off_leaves_no_box_to_overlap(small):
-    with pytest.raises(ValueError, match=r'with_extent=False .* loss_iou=dict\(loss_weight=0.0\)'):
-        small.build(small.neck(token_head__with_extent=False))
+    with pytest.raises(ValueError, match="leave loss_iou out, or set type='BoxTokenHead'"):
+        small.build(small.neck(token_head__type='ImageTokenHead'))
 
 
 def test_batch_with_a_larger_image_moves_locations_little(small):
@@ -244,5 +244,5 @@ def test_images_of_a_batch_do_not_mix(neck):
 
 def test_refined_boxes_need_boxes_to_learn_from(small):
     """Centers alone would leave widths and heights without a gradient."""
-    with pytest.raises(ValueError, match='Set with_box_refine=False, or token_head.with_extent=True'):
+    with pytest.raises(ValueError, match="Set with_box_refine=False, or token_head.type='BoxTokenHead'"):
         small.build(small.neck(**PAPER, with_box_refine=True))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmvisionllm.instructions import Instruction
-
-from ..language_models import InstructionTokenizer
+from mmvisionllm.models.language_models import InstructionTokenizer
 
 
 def images_within(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from mmvisionllm.models.heads.step_budget import images_within
+from mmvisionllm.extensions.step_budget import images_within
 
 
 @pytest.fixture
