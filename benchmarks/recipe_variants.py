@@ -77,14 +77,15 @@ def load(name: str) -> Config:
 
 
 def change(cfg: Config, changes: dict) -> None:
-    """Set fields of the model, each wholly."""
+    """Set fields of the model, each wholly; None takes them out."""
     for place, value in changes.items():
         *parents, last = place.split('.')
         node = cfg.model
         for parent in parents:
             node = node[parent]
         node.pop(last, None)
-        node[last] = copy.deepcopy(value)
+        if value is not None:
+            node[last] = copy.deepcopy(value)
 
 
 def main() -> None:

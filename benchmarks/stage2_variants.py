@@ -26,7 +26,11 @@ PARTS = {
     'no tokens_per_step': {'bbox_head.tokens_per_step': None},
     'no format practice': {'bbox_head.format_parser.num_practice': 0},
     'no refiner': {'neck.outline_refiner': None},
-    'no outlines': {'neck.outline_refiner': None, 'neck.outline_head': None},
+    'no outlines': {
+        'neck.type': 'LanguageGuidedTokenizer',
+        'neck.outline_refiner': None,
+        'neck.outline_head': None,
+    },
 }
 COLUMNS = [pair for task, first in METRICS.items() for pair in (first, *ALSO.get(task, []))]
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
-from mmvisionllm.models.layers import ellipse_descriptors, outline_waves
+from mmvisionllm.extensions.outlines.descriptors import ellipse_descriptors, outline_waves
+from mmvisionllm.extensions.outlines.structures import OutlineTokens
 from mmvisionllm.structures import points_to_masks
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -76,7 +77,7 @@ def measure(model: torch.nn.Module, samples: list[dict], points: int) -> dict[st
         boxes = bbox_cxcywh_to_xyxy(boxes) * size.repeat(2)
         found['box'] += bbox_overlaps(boxes, true_boxes, is_aligned=True).tolist()
         outlines = {'ellipse': (ellipse.expand(len(index), -1, -1), boxes)}
-        if tokens.outlines is not None:
+        if isinstance(tokens, OutlineTokens):
             outline = tokens.outlines[i, index]
             outlines |= {'outline': (outline, boxes), 'outline in the true box': (outline, true_boxes)}
         for name, (descriptors, where) in outlines.items():

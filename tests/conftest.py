@@ -63,6 +63,7 @@ def decoder_cfg(**changes) -> dict:
         type='BoxDecoder',
         embed_dims=32,
         language_model=language_model_cfg(),
+        format_queries=dict(type='OutlineQueries'),
     )
     return merged(base, changes)
 

@@ -12,6 +12,7 @@ batch_size = 4
 model = dict(
     # Losses as in visionllm_tiny_scenes_stage2.py, which tells how tasks are balanced.
     neck=dict(
+        type='OutlineTokenizer',
         outline_head=dict(num_harmonics=16, loss=dict(type='L1Loss', loss_weight=15.0)),
         outline_refiner=dict(num_levels=2, num_steps=2, loss=dict(type='L1Loss', loss_weight=15.0))),
     bbox_head=dict(

@@ -19,6 +19,7 @@ model = dict(
         norm_eval=True,
         init_cfg=dict(stage1, prefix='backbone')),
     neck=dict(
+        type='OutlineTokenizer',
         # Outlines get better than with 6, and boxes are as good (docs/measurements.md).
         outline_head=dict(num_harmonics=16, loss=dict(type='L1Loss', loss_weight=15.0)),
         # On the finest scale and the next.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,10 +23,6 @@ class ImageTokens:
         extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
         layer_scores: (L, B, M, 1) objectness of every decoder layer, for the tokenizer's losses.
         layer_boxes: (L, B, M, 4) boxes (cx, cy, w, h) of every decoder layer, normalised.
-        hidden_states: (L, B, M, D) outputs of every decoder layer, or None without :class:`OutlineHead`.
-        outlines: (B, M, 2, 1 + 2H) descriptors, see :class:`OutlineHead`, or None without one.
-        maps: Feature maps, (B, D, H_i, W_i) each, that :class:`OutlineRefiner` looks at, or None without one.
-        map_ratios: (B, len(maps), 2) share of a map's width and height that its image fills, as in mmdet.
     """
 
     embeddings: Tensor
@@ -34,10 +31,11 @@ class ImageTokens:
     extents: Tensor | None = None
     layer_scores: Tensor | None = None
     layer_boxes: Tensor | None = None
-    hidden_states: Tensor | None = None
-    outlines: Tensor | None = None
-    maps: list[Tensor] | None = None
-    map_ratios: Tensor | None = None
+
+    # The axis of the images in each field; of the tokens it is the next one.
+    axes: ClassVar[dict[str, int]] = dict(
+        embeddings=0, locations=0, objectness=0, extents=0, layer_scores=1, layer_boxes=1
+    )
 
     def select(self, images: list[int]) -> ImageTokens:
         """The tokens of some images of the batch."""
@@ -45,13 +43,18 @@ class ImageTokens:
             return self
         index = torch.tensor(images, device=self.embeddings.device)
 
-        def pick(value: Tensor | list[Tensor] | None, axis: int = 0) -> Tensor | list[Tensor] | None:
+        def pick(value: Tensor | list[Tensor] | None, axis: int) -> Tensor | list[Tensor] | None:
             if isinstance(value, list):
-                return [pick(part) for part in value]
+                return [pick(part, axis) for part in value]
             return None if value is None else value.index_select(axis, index)
 
-        per_layer = ('layer_scores', 'layer_boxes', 'hidden_states')
-        return ImageTokens(**{f.name: pick(getattr(self, f.name), int(f.name in per_layer)) for f in fields(self)})
+        return replace(self, **{name: pick(getattr(self, name), axis) for name, axis in self.axes.items()})
+
+    def gather(self, value: Tensor, indices: Tensor | None) -> Tensor:
+        """Of (B, M, ...) of all tokens, (B, P, ...) of those with the ``indices`` (B, P); all of them if None."""
+        if indices is None:
+            return value
+        return value.take_along_dim(indices.view(*indices.shape, *[1] * (value.dim() - 2)), 1)
 
 
 @dataclass

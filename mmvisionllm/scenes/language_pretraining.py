@@ -90,7 +90,10 @@ class LanguagePretraining(BaseModel):
             image = torch.cat([objects, self._background(sample)], 1)
         else:
             present = present & (classes >= 0)
-        decoded = self.bbox_head.decode(image, objects, locations, instructions, classes_only=not with_points)
+        queries, point_mask = self.bbox_head.format_queries(self.bbox_head.language_model, instructions)
+        if not with_points:
+            queries, point_mask = queries[:, :, :1], point_mask[:, :0]
+        decoded = self.bbox_head.decode(image, objects, locations, instructions, queries, point_mask)
         criterion = self.bbox_head.criterion
         if with_points:
             losses = criterion(decoded, classes, corners.unflatten(-1, (2, 2)), present)

@@ -39,7 +39,7 @@ def test_polygons_take_more(decoder, make):
 
 def test_the_decoder_learns_from_these_images(small, make):
     decoder = make.enlarge(small.build(small.decoder(tokens_per_step=1)).eval())
-    tokens = make.image_tokens(hidden_states=None)
+    tokens = make.image_tokens()
     boxes = torch.tensor([[8.0, 8, 40, 32]])
     objects = [InstanceData(bboxes=boxes, labels=torch.tensor([label])) for label in (0, 10)]
     matches, metas = [(torch.tensor([i]), torch.tensor([0])) for i in range(2)], [dict(img_shape=(64, 64))] * 2

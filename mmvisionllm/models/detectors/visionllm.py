@@ -157,11 +157,7 @@ class VisionLLM(BaseDetector):
         metas = [sample.metainfo for sample in samples]
         # All of them: what the instruction does not ask for is answered by <none>.
         objects = [sample.gt_instances for sample in samples]
-        losses, matches = self.neck.loss(tokens, objects, metas)
-        if self.neck.outline_refiner is not None:
-            tokens, steps = self.neck.outline_refiner.refine(tokens, matches)
-            refined = self.neck.outline_refiner.loss(tokens, steps, objects, matches, metas)
-            losses.update({f'tok_{key}': value for key, value in refined.items()})
+        losses, matches, tokens = self.neck.loss(tokens, objects, metas)
         losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
 

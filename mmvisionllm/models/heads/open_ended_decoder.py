@@ -18,7 +18,7 @@ from ..language_models.building import quantized_weights_aside, refuse_unknown
 from ..structures import DecodedSet, ImageTokens, Match
 from .class_scoring import detection_scores, score_classes
 from .format_parser import FormatParser
-from .format_queries import FormatQueries
+from .format_queries import FormatQueries  # noqa: F401  registers it
 from .parallel_decoding import decode_objects, join
 from .prefix import embed_prefix
 from .set_criterion import hull
@@ -41,6 +41,7 @@ class OpenEndedDecoder(BaseModule):
             tokens: above 1, they have more of a say in them beside sets of objects.
         fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
             image's tokens to count, they need not find out.
+        format_queries: :class:`FormatQueries`, which tell what objects are asked with.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
         train_cfg: ``assigner`` of mmdet, by which objects are matched to the decoder's own predictions; needed to train.
@@ -65,6 +66,7 @@ class OpenEndedDecoder(BaseModule):
         text_weight: float = 1.0,
         text_token_grad: float = 1.0,
         fade_background: bool = False,
+        format_queries: OptConfigType = None,
         format_parser: OptConfigType = None,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
@@ -93,7 +95,8 @@ class OpenEndedDecoder(BaseModule):
         if self.test_cfg['generation'].get('num_return_sequences', 1) != 1:
             raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
         self.format_parser = None if format_parser is None else FormatParser(**format_parser)
-        self.format_queries = FormatQueries(self.language_model.hidden_size, self.language_model.added.std)
+        sizes = dict(dims=self.language_model.hidden_size, std=self.language_model.added.std)
+        self.format_queries = MODELS.build({'type': 'FormatQueries', **(format_queries or {}), **sizes})
 
     def init_weights(self) -> None:
         """Initialise from ``init_cfg``.
@@ -119,12 +122,9 @@ class OpenEndedDecoder(BaseModule):
             indices: (B, P) tokens to answer for; all M by default. All M are in the prefix either way.
         """
         image = self.project(tokens)
-        parts = [image, tokens.locations]
-        parts += [part.detach() for part in (tokens.extents, tokens.outlines) if part is not None]
-        if indices is not None:
-            parts = [part.take_along_dim(indices.view(*indices.shape, *[1] * (part.dim() - 2)), 1) for part in parts]
-        objects, locations, *told = parts
-        return self.decode(image, objects, locations, instructions, *told)
+        queries, point_mask = self.format_queries(self.language_model, instructions, tokens, indices)
+        objects, locations = (tokens.gather(part, indices) for part in (image, tokens.locations))
+        return self.decode(image, objects, locations, instructions, queries, point_mask)
 
     def coordinates(self, locations: Tensor, extents: Tensor | None = None) -> Tensor:
         """(B, M, num_coordinates) by which tokens enter the language model, of what the tokenizer tells of them."""
@@ -142,9 +142,8 @@ class OpenEndedDecoder(BaseModule):
         objects: Tensor,
         locations: Tensor,
         instructions: Sequence[Instruction],
-        extents: Tensor | None = None,
-        outlines: Tensor | None = None,
-        classes_only: bool = False,
+        queries: Tensor,
+        point_mask: Tensor,
     ) -> DecodedSet:
         """Run the language model on tokens that are already in its space.
 
@@ -152,18 +151,11 @@ class OpenEndedDecoder(BaseModule):
             image: (B, M, D) image tokens of the prefix; None leaves the one token ``<image>`` itself.
             objects: (B, P, D) tokens to answer for.
             locations: (B, P, 2) their locations, normalised.
-            instructions: B instructions that ask for sets of objects, see :class:`FormatQueries`.
-            extents: (B, P, 2) their widths and heights, normalised, if the tokenizer tells.
-            outlines: (B, P, 2, 1 + 2H) descriptors of their outlines, if it tells those, too.
-            classes_only: Ask for classes alone; there are no points then (N = 0). An object's queries see only those
-                before them, so that the classes are the same.
-
-        Raises:
-            ValueError: if an instruction asks for text.
+            instructions: B instructions that ask for sets of objects.
+            queries: (B, P or 1, K, D) what they are asked with, see :class:`FormatQueries`. An object's queries see only
+                those before them: the first of them alone asks for classes, without points (N = 0).
+            point_mask: (B, N) bool, which points are asked for.
         """
-        queries, point_mask = self.format_queries(self.language_model, instructions, extents, outlines)
-        if classes_only:
-            queries, point_mask = queries[:, :, :1], point_mask[:, :0]
         model, num_points = self.language_model, queries.size(2) // 2
         prefix = embed_prefix(model, instructions, image)
         passes = decode_objects(model, prefix, objects, queries, self.test_cfg['tokens_per_pass'])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +22,6 @@ from mmdet.utils import ConfigType, OptConfigType
 
 from ..layers import LanguageFusion
 from ..structures import ImageTokens, Match
-from .outline_head import OutlineHead
-from .outline_refiner import OutlineRefiner
 
 
 @MODELS.register_module()
@@ -40,10 +37,6 @@ class LanguageGuidedTokenizer(BaseModule):
         encoder: As in mmdet's ``DeformableDETR``.
         decoder: As in mmdet's ``DeformableDETR``.
         token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
-        outline_head: Arguments of :class:`OutlineHead`, for tokens that also tell their objects' outlines; None leaves it
-            out, as the paper does.
-        outline_refiner: Arguments of :class:`OutlineRefiner`, which moves these outlines to where the image has edges;
-            None leaves it out.
         text_encoder: :class:`TextEncoder`; None turns the language path off.
         fusion: Arguments of :class:`LanguageFusion`.
         num_queries: M, the number of image tokens.
@@ -61,8 +54,6 @@ class LanguageGuidedTokenizer(BaseModule):
         encoder: ConfigType,
         decoder: ConfigType,
         token_head: ConfigType,
-        outline_head: OptConfigType = None,
-        outline_refiner: OptConfigType = None,
         text_encoder: OptConfigType = None,
         fusion: OptConfigType = None,
         num_queries: int = 100,
@@ -85,24 +76,13 @@ class LanguageGuidedTokenizer(BaseModule):
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, self.embed_dims))
         self.reference_points_fc = nn.Linear(self.embed_dims, 2)
         nn.init.normal_(self.level_embed)
-        num_layers = self.decoder.num_layers
-        branches = dict(num_pred_layer=num_layers, share_pred_layer=not with_box_refine)
+        branches = dict(num_pred_layer=self.decoder.num_layers, share_pred_layer=not with_box_refine)
         self.token_head = MODELS.build({**token_head, 'embed_dims': self.embed_dims, **branches})
         if with_box_refine and not self.token_head.with_extent:
             raise ValueError(
                 'with_box_refine=True refines boxes, but ImageTokenHead regresses centers alone: widths and heights '
                 "would have no gradient. Set with_box_refine=False, or token_head.type='BoxTokenHead'"
             )
-        self.outline_head = None
-        if outline_head is not None:
-            if not self.token_head.with_extent:
-                raise ValueError("outline_head tells outlines in units of boxes: set token_head.type='BoxTokenHead'")
-            self.outline_head = OutlineHead(self.embed_dims, num_layers, **outline_head)
-        self.outline_refiner = None
-        if outline_refiner is not None:
-            if self.outline_head is None:
-                raise ValueError('outline_refiner moves the outlines of outline_head: configure that, too')
-            self.outline_refiner = OutlineRefiner(self.embed_dims, self.outline_head.num_harmonics, **outline_refiner)
         self.text_encoder = None
         if text_encoder is not None:
             self.text_encoder = MODELS.build(text_encoder)
@@ -149,25 +129,24 @@ class LanguageGuidedTokenizer(BaseModule):
             features = tuple(fuse(feature, language, language_mask) for fuse, feature in zip(self.fusions, features))
         inputs, geometry = self._flatten(features, batch_data_samples)
         memory = self.encoder(**inputs, **geometry)
-        hidden_states, references = self._decode(memory, geometry)
+        return self.read_tokens(*self._decode(memory, geometry), memory, geometry)
+
+    def read_tokens(
+        self, hidden_states: Tensor, references: list[Tensor], memory: Tensor, geometry: dict[str, Tensor]
+    ) -> ImageTokens:
+        """What the tokens are.
+
+        Args:
+            hidden_states: (L, B, M, D) of the decoder's layers.
+            references: L + 1 reference points, (B, M, 2 or 4).
+            memory: (B, H_1 W_1 + H_2 W_2 + ..., D) what the decoder looks at.
+            geometry: Of the feature maps, as mmdet's decoder takes it.
+        """
         scores, boxes = self.token_head(hidden_states, references)
         locations, extents = boxes[-1].split(2, -1)
-        tokens = ImageTokens(
-            hidden_states[-1],
-            locations,
-            scores[-1, ..., 0],
-            extents if self.token_head.with_extent else None,
-            scores,
-            boxes,
-        )
-        if self.outline_head is not None:
-            tokens = replace(tokens, hidden_states=hidden_states, outlines=self.outline_head(hidden_states[-1]))
-        if self.outline_refiner is None:
-            return tokens
-        sizes = [tuple(feature.shape[-2:]) for feature in features]
-        tokens = self.outline_refiner.look(tokens, memory, sizes, geometry['valid_ratios'])
-        # In training, only what is matched is worth it.
-        return tokens if self.training else replace(tokens, outlines=self.outline_refiner(tokens)[-1])
+        if not self.token_head.with_extent:
+            extents = None
+        return ImageTokens(hidden_states[-1], locations, scores[-1, ..., 0], extents, scores, boxes)
 
     def _flatten(
         self, features: Sequence[Tensor], batch_data_samples: SampleList
@@ -210,7 +189,7 @@ class LanguageGuidedTokenizer(BaseModule):
         tokens: ImageTokens,
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
-    ) -> tuple[dict[str, Tensor], list[Match]]:
+    ) -> tuple[dict[str, Tensor], list[Match], ImageTokens]:
         """L_tok of every decoder layer; keys begin with ``tok_``.
 
         Args:
@@ -219,14 +198,9 @@ class LanguageGuidedTokenizer(BaseModule):
             batch_img_metas: With ``img_shape`` (height, width).
 
         Returns:
-            The losses, and the last layer's matches, as of :meth:`ImageTokenHead.match`.
+            The losses; the last layer's matches, as of :meth:`ImageTokenHead.match`; and the tokens for the decoder.
         """
         truth = batch_gt_instances, batch_img_metas
         losses = self.token_head.loss(tokens.layer_scores, tokens.layer_boxes, *truth)
-        layers = zip(tokens.layer_scores, tokens.layer_boxes)
-        if self.outline_head is None:
-            matches = [self.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], *truth)]
-        else:
-            matches = [self.token_head.match(*layer, *truth) for layer in layers]
-            losses.update(self.outline_head.loss(tokens.hidden_states, batch_gt_instances, matches))
-        return {f'tok_{key}': value for key, value in losses.items()}, matches[-1]
+        matches = self.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], *truth)
+        return {f'tok_{key}': value for key, value in losses.items()}, matches, tokens

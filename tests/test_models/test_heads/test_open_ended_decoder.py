@@ -21,19 +21,13 @@ def make_tokens(batch=2, num=6, seed=3):
     locations = torch.rand(batch, num, 2, generator=generator)
     objectness = torch.randn(batch, num, generator=generator)
     extents = torch.rand(batch, num, 2, generator=generator)
-    return ImageTokens(embeddings, locations, objectness, extents, hidden_states=embeddings[None])
+    return ImageTokens(embeddings, locations, objectness, extents)
 
 
 def part(tokens, index):
     """The image tokens of some images, or, with a pair, some tokens of all images."""
-    embeddings = tokens.embeddings[index]
-    return ImageTokens(
-        embeddings,
-        tokens.locations[index],
-        tokens.objectness[index],
-        tokens.extents[index],
-        hidden_states=embeddings[None],
-    )
+    parts = (tokens.embeddings, tokens.locations, tokens.objectness, tokens.extents)
+    return ImageTokens(*(value[index] for value in parts))
 
 
 @pytest.fixture(scope='module')

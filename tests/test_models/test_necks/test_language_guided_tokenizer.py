@@ -77,7 +77,7 @@ def test_objectness_begins_low_and_is_one_class_of_however_many_logits(small, nu
     tokens = neck(features, TEXTS, samples)
     assert tokens.layer_scores.shape[-1] == 1
     assert tokens.objectness.sigmoid().mean().item() == pytest.approx(0.01, rel=0.5)
-    losses, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
+    losses, _, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
     losses['tok_loss_cls'].backward()
     assert neck.token_head.cls_branches[-1].weight.grad.abs().sum(1).min() > 0
 
@@ -114,7 +114,7 @@ def test_text_encoder_can_be_trained_or_frozen(small, frozen):
 def test_every_layer_is_supervised(small, refine):
     neck = small.build(small.neck(with_box_refine=refine))
     features, samples = make_inputs()
-    losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
+    losses, _, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
     parts = ('loss_cls', 'loss_bbox', 'loss_iou')
     assert set(losses) == {f'tok_{layer}{part}' for layer in ('', 'd0.') for part in parts}
     assert all(torch.isfinite(value) and value > 0 for value in losses.values())
@@ -124,7 +124,7 @@ def test_loss_is_agnostic_of_the_category(neck):
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
     others = [InstanceData(bboxes=g.bboxes, labels=g.labels + 70) for g in GROUND_TRUTH]
-    first, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
+    first, _, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
     assert first == neck.loss(tokens, others, metas(samples))[0]
 
 
@@ -146,7 +146,7 @@ def test_losses_and_what_follows_are_of_the_same_matching(neck):
     """mmdet's targets are of its own call of the assigner."""
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
-    _, matches = neck.loss(tokens, GROUND_TRUTH, metas(samples))
+    _, matches, _ = neck.loss(tokens, GROUND_TRUTH, metas(samples))
     one_class = [InstanceData(bboxes=g.bboxes, labels=torch.zeros_like(g.labels)) for g in GROUND_TRUTH]
     last = list(tokens.layer_scores[-1]), list(tokens.layer_boxes[-1])
     labels, _, boxes, *_ = neck.token_head.get_targets(*last, one_class, metas(samples))
@@ -159,7 +159,7 @@ def test_losses_and_what_follows_are_of_the_same_matching(neck):
 def test_images_without_objects(neck):
     features, samples = make_inputs()
     nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
-    losses, _ = neck.loss(neck(features, TEXTS, samples), [nothing] * 2, metas(samples))
+    losses, _, _ = neck.loss(neck(features, TEXTS, samples), [nothing] * 2, metas(samples))
     assert all(torch.isfinite(value) for value in losses.values())
     assert losses['tok_loss_cls'] > 0 and losses['tok_loss_bbox'] == 0
 
@@ -171,7 +171,7 @@ def overfit(neck, steps=40):
     history = []
     for _ in range(steps):
         optimizer.zero_grad()
-        losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
+        losses, _, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
         sum(losses.values()).backward()
         optimizer.step()
         history.append({k: float(v) for k, v in losses.items()})
@@ -199,7 +199,7 @@ def test_one_batch_is_learnt_by_heart(small, changes):
 def test_paper_mode_does_not_train_the_extent(small):
     neck = small.build(small.neck(**PAPER))
     features, samples = make_inputs()
-    losses, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
+    losses, _, _ = neck.loss(neck(features, TEXTS, samples), GROUND_TRUTH, metas(samples))
     assert losses['tok_loss_iou'] == 0 and losses['tok_loss_bbox'] > 0
     sum(losses.values()).backward()
     last = neck.token_head.reg_branches[0][-1].weight.grad  # rows x, y, w, h

@@ -1,6 +1,6 @@
 import torch
 
-from mmvisionllm.models.heads.first_points import first_points
+from mmvisionllm.extensions.outlines.first_points import first_points
 
 CLOSE = dict(rtol=0, atol=1e-5)
 

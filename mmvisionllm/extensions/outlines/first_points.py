@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmvisionllm.instructions import Instruction
 
-from ..layers import ellipse_descriptors, outline_waves
+from .descriptors import ellipse_descriptors, outline_waves
 
 
 def first_points(instructions: Sequence[Instruction], extents: Tensor, outlines: Tensor | None = None) -> Tensor:

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, reduce_mean
 
-from ..layers import outline_waves
-from ..structures import ImageTokens
+from .descriptors import outline_waves
+from .structures import OutlineTokens
 
 
 class CircularBlock(nn.Module):
@@ -85,8 +85,8 @@ class OutlineRefiner(nn.Module):
         nn.init.zeros_(self.shift.bias)
 
     def look(
-        self, tokens: ImageTokens, memory: Tensor, sizes: Sequence[tuple[int, int]], valid_ratios: Tensor
-    ) -> ImageTokens:
+        self, tokens: OutlineTokens, memory: Tensor, sizes: Sequence[tuple[int, int]], valid_ratios: Tensor
+    ) -> OutlineTokens:
         """The tokens with the maps that are looked at, the first of the decoder's.
 
         Args:
@@ -101,7 +101,7 @@ class OutlineRefiner(nn.Module):
         maps = [m.unflatten(2, size) for m, size in zip(maps, sizes)]
         return replace(tokens, maps=maps, map_ratios=valid_ratios[:, : self.num_levels])
 
-    def forward(self, tokens: ImageTokens, indices: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: OutlineTokens, indices: Tensor | None = None) -> Tensor:
         """Refine the outlines of all image tokens, or of some of them.
 
         Args:
@@ -137,7 +137,7 @@ class OutlineRefiner(nn.Module):
             steps.append(descriptors)
         return torch.stack(steps)
 
-    def refine(self, tokens: ImageTokens, matches: Sequence[tuple[Tensor, Tensor]]) -> tuple[ImageTokens, Tensor]:
+    def refine(self, tokens: OutlineTokens, matches: Sequence[tuple[Tensor, Tensor]]) -> tuple[OutlineTokens, Tensor]:
         """For training: refine the tokens that are matched to objects, and no others.
 
         Args:
@@ -157,7 +157,7 @@ class OutlineRefiner(nn.Module):
 
     def loss(
         self,
-        tokens: ImageTokens,
+        tokens: OutlineTokens,
         steps: Tensor,
         batch_gt_instances: Sequence[InstanceData],
         matches: Sequence[tuple[Tensor, Tensor]],

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, reduce_mean
 
-from ..layers import ellipse_descriptors, outline_waves
+from .descriptors import ellipse_descriptors, outline_waves
 
 
 class OutlineHead(nn.Module):
     """Elliptic Fourier descriptors of outlines, in units of half the objects' boxes.
 
     What a token's box is to the corners that the language model answers with, they are to the points of a polygon: the
-    queries start from them (:class:`~mmvisionllm.models.heads.format_queries.FormatQueries`), and their loss teaches the
+    queries start from them (:class:`OutlineQueries`), and their loss teaches the
     token, layer by layer, how its object is shaped and turned. What comes through the language model's points is a
     hundredth of the gradient that a token learns from (docs/measurements.md).
 

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from mmvisionllm.models.layers import ellipse_descriptors, outline_waves
+from mmvisionllm.extensions.outlines.descriptors import ellipse_descriptors, outline_waves
 
 CLOSE = dict(rtol=0, atol=1e-6)
 

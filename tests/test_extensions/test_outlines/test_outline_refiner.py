@@ -1,15 +1,13 @@
-import copy
-
 import pytest
 import torch
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
 from mmdet.structures import DetDataSample
+from mmvisionllm.extensions.outlines.descriptors import ellipse_descriptors, outline_waves
+from mmvisionllm.extensions.outlines.outline_refiner import OutlineRefiner
+from mmvisionllm.extensions.outlines.structures import OutlineTokens
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.layers import ellipse_descriptors, outline_waves
-from mmvisionllm.models.necks import OutlineRefiner
-from mmvisionllm.models.structures import ImageTokens
 
 CLOSE = dict(rtol=0, atol=1e-5)
 META = dict(img_shape=(64, 64))
@@ -26,7 +24,7 @@ def image_tokens(number=5, batch=2, **changes):
     def random(*size):
         return torch.rand(*size, generator=generator)
 
-    return ImageTokens(
+    return OutlineTokens(
         **{
             **dict(
                 embeddings=random(batch, number, 8),
@@ -77,7 +75,7 @@ def test_padding_of_an_image_does_not_matter():
     module, tokens = awake(refiner()), image_tokens(batch=1)
     padded = [F.pad(m, (0, m.size(3), 0, 0), mode='replicate') for m in tokens.maps]
     ratios = torch.tensor([[[0.5, 1.0]] * 2])
-    beside = ImageTokens(**{**vars(tokens), 'maps': padded, 'map_ratios': ratios})
+    beside = OutlineTokens(**{**vars(tokens), 'maps': padded, 'map_ratios': ratios})
     inside = image_tokens(batch=1, extents=torch.full((1, 5, 2), 0.1))
     beside.extents = inside.extents  # away from the border, where maps end
     torch.testing.assert_close(module(beside), module(inside), rtol=0, atol=1e-4)
@@ -159,7 +157,7 @@ def test_learns_to_follow_an_edge_that_tokens_do_not_tell_of():
             for a, b in zip(low, high)
         ]
         centre = ((low + high) / 2 + 4 * torch.randn(number, 2)) / 64
-        tokens = ImageTokens(
+        tokens = OutlineTokens(
             embeddings=torch.ones(number, 1, 8),
             locations=centre[:, None],
             objectness=torch.zeros(number, 1),
@@ -186,7 +184,11 @@ def test_learns_to_follow_an_edge_that_tokens_do_not_tell_of():
 
 
 def test_a_detector_refines_outlines(small):
-    cfg = small.detector(neck__outline_head=dict(num_harmonics=4), neck__outline_refiner=dict(hidden_dims=16))
+    cfg = small.detector(
+        neck__type='OutlineTokenizer',
+        neck__outline_head=dict(num_harmonics=4),
+        neck__outline_refiner=dict(hidden_dims=16),
+    )
     detector = small.build(cfg)
     awake(detector.neck.outline_refiner)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -209,8 +211,3 @@ def test_a_detector_refines_outlines(small):
         tokens = detector.tokenize(images, samples, detector.instructions(samples))
         plain = detector.neck.outline_head(tokens.embeddings)
     assert tokens.outlines.shape == plain.shape and not torch.allclose(tokens.outlines, plain)
-
-
-def test_a_refiner_needs_outlines(small):
-    with pytest.raises(ValueError, match='moves the outlines of outline_head'):
-        small.build(copy.deepcopy(small.detector(neck__outline_refiner={})))

@@ -6,9 +6,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet.structures import DetDataSample
+from mmvisionllm.extensions.outlines.descriptors import ellipse_descriptors, outline_waves
+from mmvisionllm.extensions.outlines.outline_head import OutlineHead
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.layers import ellipse_descriptors, outline_waves
-from mmvisionllm.models.necks import OutlineHead
 from mmvisionllm.structures import boundary_points
 
 CLOSE = dict(rtol=0, atol=1e-5)
@@ -106,7 +106,7 @@ def test_an_image_in_which_nothing_is_matched():
 
 
 def test_tokens_tell_outlines(small):
-    detector = small.build(small.detector(neck__outline_head=dict(num_harmonics=4)))
+    detector = small.build(small.detector(neck__type='OutlineTokenizer', neck__outline_head=dict(num_harmonics=4)))
     head = detector.neck.outline_head
     assert len(head.branches) == 2
     nn.init.normal_(head.branches[-1][-1].weight)
@@ -133,7 +133,7 @@ def test_tokens_tell_outlines(small):
 
 
 def test_outlines_need_boxes(small):
-    cfg = small.detector(neck__outline_head={}, neck__token_head__type='ImageTokenHead')
+    cfg = small.detector(neck__type='OutlineTokenizer', neck__outline_head={}, neck__token_head__type='ImageTokenHead')
     cfg['neck']['token_head'].pop('loss_iou')
     with pytest.raises(ValueError, match="set token_head.type='BoxTokenHead'"):
         small.build(cfg)
