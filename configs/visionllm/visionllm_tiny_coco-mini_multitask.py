@@ -28,8 +28,7 @@ optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 load = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-random_set = dict(
-    outline_points=24, outline_sampling='balanced', random_template=True, random_categories=0.9, random_order=True)
+random_set = dict(random_template=True, random_categories=0.9, random_order=True)
 
 objects = [
     load,
@@ -40,7 +39,11 @@ objects = [
 ]
 instances_train = dict(
     _base_.train_dataloader.dataset.dataset,
-    pipeline=[*objects, dict(type='AttachInstruction', categories=_base_.categories, **random_set)])
+    pipeline=[
+        *objects,
+        dict(type='AddOutlines'),
+        dict(type='AttachInstruction', categories=_base_.categories, **random_set),
+    ])
 grounding = dict(
     type='RefExpDataset',
     data_root=data_root,
@@ -69,6 +72,7 @@ segmentation = dict(
     instances_train,
     pipeline=[
         *objects,
+        dict(type='AddOutlines', keep_masks=True),
         dict(
             type='AttachInstruction',
             task='segmentation',

@@ -3,6 +3,6 @@
 from .box_criterion import BoxCriterion
 from .box_decoder import BoxDecoder
 from .box_token_head import BoxTokenHead
-from .outlines import OutlineQueries, OutlineTokenizer
+from .outlines import AddOutlines, OutlineQueries, OutlineTokenizer
 
-__all__ = ['BoxCriterion', 'BoxDecoder', 'BoxTokenHead', 'OutlineQueries', 'OutlineTokenizer']
+__all__ = ['AddOutlines', 'BoxCriterion', 'BoxDecoder', 'BoxTokenHead', 'OutlineQueries', 'OutlineTokenizer']

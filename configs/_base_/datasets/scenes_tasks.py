@@ -9,8 +9,6 @@ resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 # The paper's randomness; categories as in stage 1.
 random_set = dict(
-    outline_points=24,
-    outline_sampling='balanced',
     random_template=True,
     random_categories=0.3,
     min_categories=3,
@@ -38,6 +36,7 @@ detection_train = dict(
         resize,
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackDetInputs'),
+        dict(type='AddOutlines'),
         dict(type='AttachInstruction', categories=categories, **random_set),
     ])
 segmentation_train = dict(
@@ -48,6 +47,7 @@ segmentation_train = dict(
         resize,
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackDetInputs'),
+        dict(type='AddOutlines', keep_masks=True),
         dict(
             type='AttachInstruction',
             task='segmentation',

@@ -20,7 +20,7 @@ from mmvisionllm.instructions import (
 )
 from mmvisionllm.instructions.instruction import check_categories
 from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN, MAX_CATEGORIES
-from mmvisionllm.structures import EVEN_SAMPLINGS, SAMPLINGS, instance_points
+from mmvisionllm.structures import SAMPLINGS, instance_points
 
 from ..category_names import category_names
 
@@ -48,11 +48,6 @@ class AttachInstruction(BaseTransform):
             task's own.
         sampling: Which points stand for a mask, see :func:`~mmvisionllm.structures.sampling.sample_outline`. ``'fitted'``
             loses least; with ``'uniform'``, a point is where it is whatever the number of points.
-        outline_points: Number of points of ``gt_instances.outlines`` (n, N, 2) in pixels, which
-            :class:`~mmvisionllm.models.necks.OutlineHead` learns from. They are made of the masks, if those are loaded,
-            whatever the instruction asks for. 0 for none.
-        outline_sampling: ``'uniform'`` or ``'balanced'``, which are equally far along the outline. ``'balanced'`` beside
-            such a ``sampling``: polygons then start from what they shall become.
         templates: A YAML file of templates, as ``tools/widen_templates.py`` writes it, instead of the task's own.
         text: The instruction itself, for a fixed one. Defaults to the task's templates.
         random_template: Draw one of the task's templates per sample; otherwise the first is taken.
@@ -79,8 +74,6 @@ class AttachInstruction(BaseTransform):
         task: str = 'detection',
         num_points: int | tuple[int, int] | None = None,
         sampling: str = 'fitted',
-        outline_points: int = 0,
-        outline_sampling: str = 'uniform',
         templates: str | None = None,
         text: str | None = None,
         random_template: bool = False,
@@ -109,10 +102,6 @@ class AttachInstruction(BaseTransform):
         if sampling not in SAMPLINGS:
             raise ValueError(f'sampling must be one of {SAMPLINGS}, got {sampling!r}')
         self.sampling = sampling
-        self.outline_points = outline_points
-        if outline_sampling not in EVEN_SAMPLINGS:
-            raise ValueError(f'outline_sampling must be one of {EVEN_SAMPLINGS}, got {outline_sampling!r}')
-        self.outline_sampling = outline_sampling
         self.random_template = random_template
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
@@ -232,18 +221,12 @@ class AttachInstruction(BaseTransform):
 
     def _add_points(self, sample: DetDataSample) -> None:
         number = sample.instruction.output_format.num_points
-        if 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
+        if number <= 2 or 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
             return
-        objects, valid = sample.gt_instances, None
-        if self.outline_points:
-            outlines, valid = instance_points(objects.masks, self.outline_points, self.outline_sampling)
-            objects.outlines = torch.from_numpy(outlines)
-        if number > 2:
-            points, valid = instance_points(objects.masks, number, self.sampling)
-            objects.points = torch.from_numpy(points)
-        if valid is not None:
-            del objects.masks
-            sample.gt_instances = objects[torch.from_numpy(valid)]
+        objects = sample.gt_instances
+        points, valid = instance_points(objects.pop('masks'), number, self.sampling)
+        objects.points = torch.from_numpy(points)
+        sample.gt_instances = objects[torch.from_numpy(valid)]
 
     def __repr__(self) -> str:
         return (

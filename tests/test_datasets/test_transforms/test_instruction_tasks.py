@@ -110,22 +110,6 @@ class TestPoints:
         with pytest.raises(ValueError, match="sampling must be one of .*'uniform'.*, got 'even'"):
             build('segmentation', sampling='even')
 
-    @pytest.mark.parametrize('task', ['detection', 'segmentation'])
-    def test_outlines_are_made_whatever_is_asked_for(self, task):
-        sample = with_masks(disc(20, 30), np.zeros((64, 80), np.uint8), disc(55, 25, 8))
-        objects = attach(build(task, outline_points=12), sample).gt_instances
-        assert objects.outlines.shape == (2, 12, 2) and 'masks' not in objects
-        assert ('points' in objects) == (task == 'segmentation')
-        expected = boundary_points(disc(55, 25, 8), 12, 'uniform')
-        assert objects.outlines[1].tolist() == expected.tolist()
-
-    def test_outlines_are_sampled_as_asked_for_but_evenly(self):
-        objects = attach(build('detection', outline_points=12, outline_sampling='balanced'), with_masks(disc(55, 25, 8)))
-        expected = boundary_points(disc(55, 25, 8), 12, 'balanced')
-        assert objects.gt_instances.outlines[0].tolist() == expected.tolist()
-        with pytest.raises(ValueError, match="outline_sampling must be one of .*, got 'fitted'"):
-            build('detection', outline_sampling='fitted')
-
     def test_boxes_leave_the_masks_alone(self):
         sample = with_masks(disc(20, 30))
         for transform in (build('detection'), build('segmentation', num_points=2)):
