@@ -75,7 +75,6 @@ def neck_cfg(**changes) -> dict:
     base = dict(
         type='LanguageGuidedTokenizer',
         num_queries=10,
-        num_feature_levels=4,
         channel_mapper=dict(
             type='ChannelMapper',
             in_channels=[16, 32, 64],

@@ -24,7 +24,6 @@ model = dict(
     neck=dict(
         type='LanguageGuidedTokenizer',
         num_queries=20,  # scenes hold 8 objects at most
-        num_feature_levels=num_levels,
         channel_mapper=dict(
             type='ChannelMapper',
             in_channels=[64, 128, 256],

@@ -27,7 +27,6 @@ model = dict(
     neck=dict(
         type='LanguageGuidedTokenizer',
         num_queries=100,  # paper: 50/100/200/300 image tokens give AP 44.5/44.8/45.1/45.2
-        num_feature_levels=num_levels,
         channel_mapper=dict(
             type='ChannelMapper',
             in_channels=[512, 1024, 2048],

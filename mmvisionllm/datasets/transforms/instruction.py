@@ -56,8 +56,6 @@ class AttachInstruction(BaseTransform):
         min_categories: Smallest random subset.
         max_categories: Largest category set. If there are more categories, as in LVIS, every sample must get a random
             subset (the paper draws 80 of 1,203).
-        keep_present: Put the image's own categories into the random subset first; the rest of it are negatives. Otherwise
-            the subset does not look at the image.
         random_order: Shuffle the category set.
         given_categories: Offer only these, in this order (for testing).
         num_bins: Location bins of the model.
@@ -81,7 +79,6 @@ class AttachInstruction(BaseTransform):
         random_categories: float = 0.0,
         min_categories: int = 1,
         max_categories: int = MAX_CATEGORIES,
-        keep_present: bool = False,
         random_order: bool = False,
         given_categories: Sequence[str] | None = None,
         num_bins: int = 1025,
@@ -106,7 +103,6 @@ class AttachInstruction(BaseTransform):
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
         self.max_categories = max_categories
-        self.keep_present = keep_present
         self.random_order = random_order
         self.num_bins = num_bins
         self.labels = np.arange(len(self.categories))
@@ -157,16 +153,12 @@ class AttachInstruction(BaseTransform):
             question=query,
         )
 
-    def _draw_labels(self, present: np.ndarray) -> np.ndarray:
+    def _draw_labels(self) -> np.ndarray:
         labels = self.labels
         if np.random.random() < self.random_categories:
             largest = min(len(labels), self.max_categories)
             size = np.random.randint(self.min_categories, largest + 1)
             drawn = np.random.permutation(labels)
-            if self.keep_present:
-                is_present = np.isin(drawn, present)
-                size = min(max(size, int(is_present.sum())), largest)
-                drawn = np.concatenate([drawn[is_present], drawn[~is_present]])
             chosen = set(drawn[:size].tolist())
             labels = np.array([label for label in labels if label in chosen])
         if self.random_order:
@@ -183,9 +175,7 @@ class AttachInstruction(BaseTransform):
         sample = results['data_samples']
         labels: Sequence[int] = ()
         if self.categories:
-            known = 'gt_instances' in sample and 'labels' in sample.gt_instances
-            present = sample.gt_instances.labels.numpy() if known else np.array([])
-            labels = self._draw_labels(present)
+            labels = self._draw_labels()
         query = self._field(sample, self.task.query) if self.task.query else None
         if self.task.name == 'conversation':
             query, *turns = (turn['value'] for turn in query)

@@ -33,19 +33,20 @@ class LanguageGuidedTokenizer(BaseModule):
     references are exactly those of mmdet's ``DeformableDETR``.
 
     Args:
-        channel_mapper: mmdet neck that brings the backbone's features to four scales of ``embed_dims`` channels.
+        channel_mapper: mmdet neck that brings the backbone's features to ``num_outs`` scales of ``embed_dims`` channels,
+            which encoder and decoder look at.
         encoder: As in mmdet's ``DeformableDETR``.
         decoder: As in mmdet's ``DeformableDETR``.
         token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
         text_encoder: :class:`TextEncoder`; None turns the language path off.
         fusion: Arguments of :class:`LanguageFusion`.
         num_queries: M, the number of image tokens.
-        num_feature_levels: Scales that come out of ``channel_mapper``.
         positional_encoding: As in mmdet.
         with_box_refine: Refine reference points from layer to layer, as in mmdet.
 
     Raises:
-        ValueError: for box refinement where the token head regresses centers alone.
+        ValueError: for box refinement where the token head regresses centers alone, and where encoder or decoder look at
+            other numbers of scales than there are.
     """
 
     def __init__(
@@ -57,7 +58,6 @@ class LanguageGuidedTokenizer(BaseModule):
         text_encoder: OptConfigType = None,
         fusion: OptConfigType = None,
         num_queries: int = 100,
-        num_feature_levels: int = 4,
         positional_encoding: OptConfigType = None,
         with_box_refine: bool = False,
         init_cfg: dict | list | None = None,
@@ -73,6 +73,15 @@ class LanguageGuidedTokenizer(BaseModule):
         self.decoder = DeformableDetrTransformerDecoder(**decoder)
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(num_queries, 2 * self.embed_dims)
+        # mmdet's layers look at as many scales as they are told, and drop the others without a word.
+        num_feature_levels = channel_mapper['num_outs']
+        for name, coder in (('encoder.layer_cfg.self_attn_cfg', encoder), ('decoder.layer_cfg.cross_attn_cfg', decoder)):
+            levels = coder['layer_cfg'][name.split('.')[-1]].get('num_levels', 4)
+            if levels != num_feature_levels:
+                raise ValueError(
+                    f'channel_mapper has num_outs={num_feature_levels} scales, but {name} has num_levels={levels}: set '
+                    'both to the same'
+                )
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, self.embed_dims))
         self.reference_points_fc = nn.Linear(self.embed_dims, 2)
         nn.init.normal_(self.level_embed)

@@ -57,17 +57,8 @@ def test_subsets_hold_negatives_and_keep_the_datasets_labels():
     assert any(set(i.label_ids) == {1, 2} for i in drawn)
 
 
-def test_categories_of_the_image_can_be_kept():
-    drawn = draw(build(random_categories=1.0, keep_present=True, random_order=True))
-    assert {len(i.categories) for i in drawn} == {2, 3, 4}  # never fewer than the image holds
-    assert all({0, 3} <= set(i.label_ids) for i in drawn)
-    assert any(1 in i.label_ids for i in drawn) and any(1 not in i.label_ids for i in drawn)
-    capped = draw(build(random_categories=1.0, keep_present=True, max_categories=1))
-    assert {i.label_ids for i in capped} == {(0,), (3,)}
-
-
 def test_images_without_ground_truth_get_an_instruction_too():
-    packed = build(random_categories=1.0, keep_present=True)(dict(data_samples=DetDataSample()))
+    packed = build(random_categories=1.0)(dict(data_samples=DetDataSample()))
     assert packed['data_samples'].instruction.categories
 
 

@@ -246,3 +246,8 @@ def test_refined_boxes_need_boxes_to_learn_from(small):
     """Centers alone would leave widths and heights without a gradient."""
     with pytest.raises(ValueError, match="Set with_box_refine=False, or token_head.type='BoxTokenHead'"):
         small.build(small.neck(**PAPER, with_box_refine=True))
+
+
+def test_layers_look_at_all_scales_or_it_is_said(small):
+    with pytest.raises(ValueError, match='num_outs=5 scales, but encoder.*num_levels=4: set both'):
+        small.build(small.neck(channel_mapper__num_outs=5))
