@@ -28,6 +28,8 @@ import cv2
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from mmvisionllm.scenes.choice import choose_scenes
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs'
 START, DETECTOR = 'deformable-detr-refine_tiny_scenes', 'visionllm_tiny_scenes'
@@ -212,7 +214,7 @@ class Demo:
     def draw(self) -> None:
         stamp = self.stamp()
         shutil.rmtree(self.pictures, ignore_errors=True)
-        chosen, half = choose_scenes(self.folder / SCENES / 'annotations' / 'instances_val.json')
+        chosen, half = choose_scenes(self.folder / SCENES / 'annotations' / 'instances_val.json', OWN_CATEGORIES)
         self.show('all', chosen['all'])
         self.show('half', chosen['half'], '--categories', *half)
         self.show('own', chosen['own'], '--instruction', OWN_INSTRUCTION)
@@ -267,38 +269,6 @@ def config_path(name: str) -> Path:
 def clock(seconds: float) -> str:
     """``83`` -> ``1:23``."""
     return '{}:{:02d}'.format(*divmod(round(seconds), 60))
-
-
-def choose_scenes(annotation_file: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Pick the scenes that show most.
-
-    Args:
-        annotation_file: COCO annotations of the scenes to pick from.
-
-    Returns:
-        File names of scenes for ``all`` categories, for ``half`` of them and for the ``own`` instruction, and the names
-        of that half: every other category.
-    """
-    coco = json.loads(annotation_file.read_text('utf-8'))
-    names = {category['id']: category['name'] for category in coco['categories']}
-    found: dict[int, list[str]] = {image['id']: [] for image in coco['images']}
-    for annotation in coco['annotations']:
-        found[annotation['image_id']].append(names[annotation['category_id']])
-    files = {image['id']: image['file_name'] for image in coco['images']}
-    half = list(names.values())[::2]
-
-    def best(asked: Sequence[str], number: int) -> list[str]:
-        """Scenes with many objects that are asked for, and many that are not."""
-
-        def merit(image_id: int) -> int:
-            count = sum(name in asked for name in found[image_id])
-            return min(count, len(found[image_id]) - count)
-
-        return [files[i] for i in sorted(files, key=merit, reverse=True)[:number]]
-
-    several = [files[i] for i in files if len(found[i]) >= 3][:4]
-    chosen = dict(all=several, half=best(half, 2), own=best(OWN_CATEGORIES, 2))
-    return chosen, half
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

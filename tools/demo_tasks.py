@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from demo_scenes import DETECTOR as STAGE1
-from demo_scenes import SCENES, Demo, choose_scenes, main
+from demo_scenes import OWN_CATEGORIES, SCENES, Demo, choose_scenes, main
 
 STAGE2 = 'visionllm_tiny_scenes_stage2'
 # Headlines of the metrics, in the order of the tasks.
@@ -51,7 +51,7 @@ class TasksDemo(Demo):
         stamp = self.stamp()
         shutil.rmtree(self.pictures, ignore_errors=True)
         annotations = self.folder / SCENES / 'annotations'
-        chosen, _ = choose_scenes(annotations / 'instances_val.json')
+        chosen, _ = choose_scenes(annotations / 'instances_val.json', OWN_CATEGORIES)
         scenes = chosen['all'][:2]
         self.show('detection', scenes)
         self.show('segmentation', scenes, '--instruction',
