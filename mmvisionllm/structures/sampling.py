@@ -8,8 +8,6 @@ from .outline import signed_area
 
 EVEN_SAMPLINGS = ('uniform', 'balanced')  # point i is i/N of the outline's length away from its start
 SAMPLINGS = (*EVEN_SAMPLINGS, 'fitted')
-# Shifting a point by the points' distance must win this share of the object's area: without gain, points stay.
-_SHIFT_COST = 0.01
 # Keeps points from sliding where the outline does not tell them where to be.
 _DAMPING = 0.01
 
@@ -36,7 +34,7 @@ def sample_outline(outline: np.ndarray, num_points: int, sampling: str = 'fitted
     samples = _resample(outline, num_points * window)
     knots = np.arange(num_points) * window
     if sampling == 'fitted':
-        knots += _best_shifts(samples, num_points, window)
+        knots += best_shifts(samples, num_points, window)
     return _least_squares(samples, knots)
 
 
@@ -49,13 +47,24 @@ def _resample(outline: np.ndarray, count: int) -> np.ndarray:
     return np.stack([np.interp(at, way, closed[:, axis]) for axis in (0, 1)], 1)
 
 
-def _best_shifts(samples: np.ndarray, num_points: int, window: int) -> np.ndarray:
-    """Shifts (N,), in samples, that lead to the polygon with the least area between it and the outline."""
+def best_shifts(samples: np.ndarray, num_points: int, window: int, shift_cost: float = 0.01) -> np.ndarray:
+    """Shifts that lead to the polygon with the least area between it and the outline.
+
+    Args:
+        samples: (N * window, 2) points equally far apart along the outline.
+        num_points: N.
+        window: Samples from one point to the next.
+        shift_cost: Shifting a point by the points' distance must win this share of the object's area: without gain,
+            points stay.
+
+    Returns:
+        (N,) in samples.
+    """
     reach = window // 2
     shifts = np.arange(-reach, reach + 1)
     places = np.arange(num_points)[:, None] * window + shifts
     costs = _areas_beside_chords(samples, places[:, :, None], places[:, None] + window)
-    costs += _SHIFT_COST * abs(signed_area(samples)) * (shifts / window) ** 2
+    costs += shift_cost * abs(signed_area(samples)) * (shifts / window) ** 2
     # total[s, j]: the cheapest way from shift s of point 0 to shift j of the point that was reached. Point 0 is the last
     # one as well.
     total = np.where(np.eye(len(shifts), dtype=bool), 0.0, np.inf)

@@ -3,8 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mmvisionllm.structures import sampling
-from mmvisionllm.structures.sampling import SAMPLINGS, sample_outline
+from mmvisionllm.structures.sampling import SAMPLINGS, best_shifts, sample_outline
 
 SQUARE = np.array([[5.0, 0], [10, 0], [10, 10], [0, 10], [0, 0]])
 
@@ -18,8 +17,7 @@ def area_beside(samples, start, end):
     return np.sqrt(np.sum(distances**2) * (end - start))
 
 
-def test_no_other_shifts_are_better(monkeypatch):
-    monkeypatch.setattr(sampling, '_SHIFT_COST', 0.0)
+def test_no_other_shifts_are_better():
     angles = np.arange(15) * 2 * np.pi / 15
     radii = np.random.default_rng(0).uniform(5, 10, 15)[:, None]
     samples = radii * np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -29,7 +27,7 @@ def test_no_other_shifts_are_better(monkeypatch):
         return sum(map(area_beside, [samples] * 3, knots, [*knots[1:], knots[0] + 15]))
 
     best = min(itertools.product(range(-2, 3), repeat=3), key=cost)
-    np.testing.assert_array_equal(sampling._best_shifts(samples, 3, 5), best)
+    np.testing.assert_array_equal(best_shifts(samples, 3, 5, shift_cost=0.0), best)
 
 
 def test_points_find_the_corners():
