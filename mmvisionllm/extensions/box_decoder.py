@@ -67,12 +67,12 @@ class BoxDecoder(OpenEndedDecoder):
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
         """See :class:`OpenEndedDecoder`."""
-        counts = [len(index) for index, _ in matches]
-        images = images_within(
-            self.tokens_per_step, self.language_model.tokenizer, instructions, counts, tokens.embeddings.size(1)
-        )
-        matches, asked, *truth = (
-            [part[i] for i in images] for part in (matches, instructions, batch_gt_instances, batch_img_metas)
-        )
-        targets = set_targets(matches, asked, *truth)
-        return self.loss_by_feat(self(tokens.select(images), asked, targets.indices), targets)
+        if self.tokens_per_step is not None:
+            counts, per_image = [len(index) for index, _ in matches], tokens.embeddings.size(1)
+            images = images_within(self.tokens_per_step, self.language_model.tokenizer, instructions, counts, per_image)
+            tokens = tokens.select(images)
+            matches, instructions, batch_gt_instances, batch_img_metas = (
+                [part[i] for i in images] for part in (matches, instructions, batch_gt_instances, batch_img_metas)
+            )
+        targets = set_targets(matches, instructions, batch_gt_instances, batch_img_metas)
+        return self.loss_by_feat(self(tokens, instructions, targets.indices), targets)

@@ -9,7 +9,7 @@ from mmvisionllm.models.language_models import InstructionTokenizer
 
 
 def images_within(
-    budget: int | None,
+    budget: int,
     tokenizer: InstructionTokenizer,
     instructions: Sequence[Instruction],
     counts: Sequence[int],
@@ -19,14 +19,11 @@ def images_within(
 
     Args:
         budget: Most tokens of the language model, image tokens and instructions included; the first image may be more.
-            None for all images.
         tokenizer: The language model's.
         instructions: B instructions.
         counts: Objects of each image.
         tokens: M, image tokens of each image.
     """
-    if budget is None:
-        return list(range(len(instructions)))
     spent = 0
     for i, (instruction, count) in enumerate(zip(instructions, counts)):
         size = 1 + len(instruction.output_format.queries)

@@ -14,10 +14,6 @@ def length(decoder, instruction):
     return len(decoder.language_model.tokenizer.encode(instruction.text))
 
 
-def test_all_images_without_a_budget(decoder, make):
-    assert images_within(None, decoder.language_model.tokenizer, [make.instruct(2)] * 4, [100] * 4, 6) == [0, 1, 2, 3]
-
-
 def test_images_are_answered_for_while_their_tokens_fit(decoder, make):
     """The prefix, with 6 image tokens, and for each of 3 boxes its object and 5 queries."""
     instructions = [make.instruct(2)] * 4
