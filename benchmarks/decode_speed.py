@@ -75,7 +75,7 @@ def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Inst
             if k == 0:
                 continue  # the object itself, which is asked nothing
             if k == 1:
-                logits = score_classes(decoder, hidden, [instruction])[0, 0]
+                logits = score_classes(model, hidden, [instruction])[0, 0]
             else:
                 logits = model.added_logits(hidden[0, 0], vocabulary.location_slice)
             chosen.append(int(logits.argmax()))
@@ -115,7 +115,8 @@ def main() -> None:
     )
 
     def known() -> DecodedSet:
-        return decoder.decode(objects, objects, locations, [instruction])
+        queries = decoder.format_queries(decoder.language_model, [instruction])
+        return decoder.decode(objects, objects, locations, [instruction], *queries)
 
     def parallel() -> DecodedSet:
         decoder.language_model.prefix_cache.clear()

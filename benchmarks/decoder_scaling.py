@@ -108,14 +108,15 @@ def run(
         if method == 'ours':
             model.prefix_cache.clear()
         locations = image.new_zeros(1, num, 2)
-        decoded = decoder.decode(image, image[:, :num], locations, [instruction])
+        queries = decoder.format_queries(model, [instruction])
+        decoded = decoder.decode(image, image[:, :num], locations, [instruction], *queries)
         return decoded.class_logits[0], decoded.point_logits[0].flatten(1, 2)
     if method == 'tokens':
         classes, points = token_by_token(decoder, image, instruction)
         return classes, points
     hidden = dense_hidden(decoder, image, instruction, num, method == 'copies')
     points = model.added_logits(hidden[0, :, 1:], decoder.vocabulary.location_slice)
-    return score_classes(decoder, hidden[:, :, 0], [instruction])[0], points
+    return score_classes(model, hidden[:, :, 0], [instruction])[0], points
 
 
 def step(

@@ -19,7 +19,7 @@ from ..structures import DecodedSet, ImageTokens, Match
 from .class_scoring import detection_scores, score_classes
 from .format_parser import FormatParser
 from .format_queries import FormatQueries  # noqa: F401  registers it
-from .parallel_decoding import decode_objects, join
+from .parallel_decoding import decode_objects
 from .prefix import embed_prefix
 from .set_criterion import hull
 from .set_reading import read_set
@@ -167,7 +167,7 @@ class OpenEndedDecoder(BaseModule):
             )
             for hidden in passes
         )
-        classes, points = join(answers, objects.size(1))
+        classes, points = (torch.cat(parts, 1) for parts in zip(*answers))
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..language_models import LanguageModel, PrefixMemory
-from .prefix import Prefix
+from ..language_models import LanguageModel, Prefix
 
 
 def object_positions(objects: Tensor, queries: Tensor) -> Tensor:
@@ -39,76 +38,30 @@ def decode_objects(
 ) -> Iterator[Tensor]:
     """Hidden states of the objects' queries, some objects at a time.
 
-    With gradients, all of it is one pass. Otherwise, the prefix is computed once, and
-    what stands in it before the image once for all images of the same instruction, see :class:`PrefixCache`. The
-    results are the same.
+    With gradients, prefix and objects are one pass. Otherwise, the prefix is computed once, and what stands in it before
+    the image once for all images of the same instruction, see :class:`PrefixCache`. The results are the same.
 
     Args:
         model: The language model.
         prefix: Of B images.
         objects: (B, M, D) tokens to answer for.
         queries: (B, M or 1, K, D) what each of them is asked with.
-        tokens_per_pass: Most tokens of a pass without gradients, B * (new tokens of the prefix + objects * (1 + K)); a
-            prefix alone, or one object of every image, may be more. None for all in one pass.
+        tokens_per_pass: Most tokens of a pass without gradients, B * objects * (1 + K); the prefix, or one object of
+            every image, may be more. None for all objects in one pass.
 
     Yields:
         (B, n, K, D) of the queries of the next n objects.
     """
-    num, size = objects.size(1), 1 + queries.size(2)
-    layout, batch = prefix.layout, len(objects)
-    length = layout.prefix_length
-    in_passes = not torch.is_grad_enabled()
-    cache, key, head = model.prefix_cache, None, None
-    if in_passes and not model.training and prefix.head and cache.max_bytes:
-        cache.check(model)
-        key = cache.key(prefix.head, objects.device)
-        head = cache.get(key)
-    cached = 0 if head is None else len(prefix.head)
-
-    def own(part: slice) -> Tensor:
-        asked = queries.expand(-1, num, -1, -1)[:, part].to(objects.dtype)
-        return object_positions(objects[:, part], asked).flatten(1, 2).to(prefix.embeddings.dtype)
-
-    first, step = num, num
-    if tokens_per_pass is not None and in_passes:
-        first = (tokens_per_pass - batch * (length - cached)) // (batch * size)
-        first = min(num, max(0, first))
-        step = max(1, tokens_per_pass // (batch * size))
-    record = None
-    if first < num:
-        record = PrefixMemory(length)
-    elif key is not None and head is None:
-        record = PrefixMemory(len(prefix.head), rows=1)
-    here = replace(layout, num_objects=first, object_size=size, cached=cached)
-    sequence = torch.cat([prefix.embeddings[:, cached:], own(slice(first))], 1)
-    hidden = model(sequence, here, past=head, record=record)
-    if key is not None and head is None:
-        cache.put(key, record.head(len(prefix.head)))
-    if first or not num:
-        yield hidden[:, here.num_new :].unflatten(1, (first, size))[:, :, 1:]
-    del hidden, sequence
-    for start in range(first, num, step):
-        part = slice(start, min(num, start + step))
-        here = replace(here, num_objects=part.stop - start, cached=length)
-        hidden = model(own(part), here, past=record)
+    (batch, num, _), size, dtype = objects.shape, 1 + queries.size(2), prefix.embeddings.dtype
+    asked = object_positions(objects, queries.expand(-1, num, -1, -1).to(objects.dtype)).to(dtype)
+    if torch.is_grad_enabled():
+        layout = replace(prefix.layout, num_objects=num, object_size=size)
+        hidden = model(torch.cat([prefix.embeddings, asked.flatten(1, 2)], 1), layout)
+        yield hidden[:, layout.prefix_length :].unflatten(1, (num, size))[:, :, 1:]
+        return
+    memory = model.prefix_cache.memory(model, prefix)
+    step = num if tokens_per_pass is None else max(1, tokens_per_pass // (batch * size))
+    for part in asked.split(step, 1):
+        layout = replace(prefix.layout, num_objects=part.size(1), object_size=size, cached=prefix.layout.prefix_length)
+        hidden = model(part.flatten(1, 2), layout, past=memory)
         yield hidden.unflatten(1, (-1, size))[:, :, 1:]
-
-
-def join(passes: Iterable[tuple[Tensor, ...]], num_objects: int) -> tuple[Tensor, ...]:
-    """Answers of passes, (B, n, ...) each, one behind the other; never held twice, as logits are large.
-
-    Args:
-        passes: The same number of answers from each.
-        num_objects: The sum of all n.
-    """
-    whole: tuple[Tensor, ...] = ()
-    done = 0
-    for part in passes:
-        if part[0].size(1) == num_objects:
-            return part
-        if not whole:
-            whole = tuple(p.new_empty(len(p), num_objects, *p.shape[2:]) for p in part)
-        for target, p in zip(whole, part):
-            target[:, done : done + p.size(1)] = p
-        done += part[0].size(1)
-    return whole

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmvisionllm.instructions import Instruction
 
-from ..language_models import LanguageModel, SharedPrefixLayout
-
-
-@dataclass
-class Prefix:
-    """The part of a sequence that all objects share.
-
-    Args:
-        embeddings: (B, L, D), padded on the right.
-        layout: Of a sequence without objects.
-        head: Ids of the tokens before the image where all sequences have the same; else empty.
-    """
-
-    embeddings: Tensor
-    layout: SharedPrefixLayout
-    head: tuple[int, ...] = ()
+from ..language_models import LanguageModel, Prefix, SharedPrefixLayout
 
 
 def instruction_ids(

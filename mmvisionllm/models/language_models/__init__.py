@@ -2,13 +2,14 @@
 
 from .language_model import LanguageModel
 from .prefix_cache import PrefixCache
-from .shared_prefix import PrefixMemory, SharedPrefixLayout
+from .shared_prefix import Prefix, PrefixMemory, SharedPrefixLayout
 from .text_encoder import TextEncoder
 from .tokenizer import InstructionTokenizer
 
 __all__ = [
     'InstructionTokenizer',
     'LanguageModel',
+    'Prefix',
     'PrefixCache',
     'PrefixMemory',
     'SharedPrefixLayout',

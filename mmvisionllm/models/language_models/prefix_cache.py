@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from .shared_prefix import PrefixMemory
+from .shared_prefix import Prefix, PrefixMemory
 
 
 class PrefixCache:
@@ -37,6 +38,26 @@ class PrefixCache:
     @property
     def nbytes(self) -> int:
         return sum(head.nbytes for head in self.heads.values())
+
+    def memory(self, model: nn.Module, prefix: Prefix) -> PrefixMemory:
+        """Keys and values of a prefix, of which the head may be known.
+
+        Args:
+            model: The language model.
+            prefix: Of B images.
+        """
+        key = head = None
+        # In training, dropout would be frozen into what is kept.
+        if prefix.head and self.max_bytes and not model.training:
+            self.check(model)
+            key = self.key(prefix.head, prefix.embeddings.device)
+            head = self.get(key)
+        cached = 0 if head is None else len(prefix.head)
+        memory = PrefixMemory(prefix.layout.prefix_length)
+        model(prefix.embeddings[:, cached:], replace(prefix.layout, cached=cached), past=head, record=memory)
+        if key is not None and head is None:
+            self.put(key, memory.head(len(prefix.head)))
+        return memory
 
     def check(self, model: nn.Module) -> None:
         """Drop everything if a weight has been written to since."""

@@ -143,6 +143,21 @@ class SharedPrefixLayout:
         return self.mask(whole, whole, window)[:, None]
 
 
+@dataclass
+class Prefix:
+    """The part of a sequence that all objects share.
+
+    Args:
+        embeddings: (B, L, D), padded on the right.
+        layout: Of a sequence without objects.
+        head: Ids of the tokens before the image where all sequences have the same; else empty.
+    """
+
+    embeddings: Tensor
+    layout: SharedPrefixLayout
+    head: tuple[int, ...] = ()
+
+
 class PrefixMemory:
     """Keys and values of a prefix, layer by layer.
 

@@ -5,7 +5,6 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mmvisionllm.models.heads.parallel_decoding import decode_objects
 from mmvisionllm.models.heads.prefix import embed_prefix
 
 LATE = 'Please find <class> as <format> in <image>'
@@ -56,11 +55,11 @@ def test_passes_under_a_bound_equal_one_pass(decoder, make, bound, num_points):
     assert (found - expected)[finite].abs().max() < 1e-5
     assert expected[finite].std() > 0.01
     size = 2 + 2 * num_points  # the object, its class, its points
+    # The prefix is a pass of its own. But for one object of each image, no other is larger than the bound.
     if bound:
-        # But for the prefix, or one object of each image, no pass is larger.
         assert all(b * n <= max(bound, b * size) for b, n in lengths[1:])
+    assert (len(lengths) == 2) == (bound is None or 2 * 9 * size <= bound)
     total = sum(n for _, n in lengths)
-    assert (len(lengths) == 1) == (bound is None or 2 * total <= bound)
     # Every position is computed once.
     prefix = embed_prefix(decoder.language_model, instructions, decoder.project(tokens))
     assert total == prefix.layout.prefix_length + 9 * size
@@ -201,13 +200,3 @@ def test_mixed_precision_is_kept_apart(decoder, make):
     with torch.autocast('cpu', torch.bfloat16):
         decoder(tokens, instructions)
     assert len(decoder.language_model.prefix_cache.heads) == 2
-
-
-@torch.no_grad()
-def test_no_objects(decoder, make):
-    model = decoder.language_model
-    instructions = [make.instruct(2, text=LATE)]
-    prefix = embed_prefix(model, instructions, decoder.project(make.image_tokens(1)))
-    queries, _ = decoder.format_queries(model, instructions)
-    (hidden,) = decode_objects(model, prefix, torch.zeros(1, 0, 32), queries, 10)
-    assert hidden.shape == (1, 0, 5, 32)

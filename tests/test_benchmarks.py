@@ -1,0 +1,43 @@
+# Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
+"""The benchmarks that need no training run, and what they compare gives the same results."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / 'benchmarks'
+SMALL = {
+    '--hidden': 64,
+    '--layers': 2,
+    '--heads': 4,
+    '--kv-heads': 2,
+    '--intermediate': 64,
+    '--vocabulary': 1700,
+    '--categories': 4,
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Name of a benchmark and its arguments -> its last line."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        importlib.import_module(name).main()
+        return json.loads(capfd.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+def test_objects_at_once_and_token_by_token(run):
+    assert run('decode_speed', '--num-objects', 3, '--repeats', 1)['max_difference'] < 1e-4
+
+
+@pytest.mark.parametrize('method', ['ours', 'warm', 'dense', 'copies', 'tokens'])
+def test_ways_to_decode(run, method):
+    case = '--num-objects', 3, '--copies', 2, '--case', method, 'predict', 2
+    assert run('decoder_scaling', *(part for pair in SMALL.items() for part in pair), *case)['logit_difference'] < 1e-4
