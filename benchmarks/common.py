@@ -34,8 +34,11 @@ def train(configs: dict[str, Config], work_dir: Path, parallel: bool) -> None:
     for name, cfg in configs.items():
         path = work_dir / f'{name}.py'
         cfg.dump(path)
+        pointer = work_dir / name / 'last_checkpoint'
+        if pointer.is_file() and Path(pointer.read_text().strip()).name == f'iter_{cfg.train_cfg.max_iters}.pth':
+            continue
         # With --resume, a training starts from its own checkpoints alone, and not from `load_from`.
-        resume = ['--resume'] if (work_dir / name / 'last_checkpoint').is_file() else []
+        resume = ['--resume'] if pointer.is_file() else []
         command = ('tools/train.py', str(path), '--work-dir', str(work_dir / name), *resume)
         running.append(run(*command, wait=not parallel))
     for process in running:
