@@ -5,7 +5,8 @@ Examples:
     python tools/train.py configs/visionllm/llm_tiny_scenes_pretrain.py
     python tools/publish_language_model.py work_dirs/llm_tiny_scenes_pretrain/iter_2000.pth llm_tiny_scenes
 
-What text does not train, the projection of image tokens, is left out. Configs then name it mmvisionllm://llm_tiny_scenes.
+What text does not train, the projection of image tokens and where along an outline points lie, is left out. Configs then
+name it mmvisionllm://llm_tiny_scenes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mmvisionllm.utils.package_weights import FOLDER, save_package_weights
 from mmvisionllm.utils.training_log import logged_iterations, training_seconds
 
 PREFIX = 'bbox_head.'
-UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
+UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.', 'bbox_head.format_queries.')
 # Of the training's log, every fifth line.
 KEYS = ('step', 'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_text', 'acc')
 

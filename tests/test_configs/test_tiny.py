@@ -18,7 +18,7 @@ from mmvisionllm.utils.package_weights import SCHEME, load_package_weights
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DETECTORS = sorted(path.stem for path in CONFIGS.glob('visionllm/visionllm*_tiny*_*.py'))
-UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
+UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.', 'bbox_head.format_queries.')
 STAGE_2 = [name for name in DETECTORS if name.endswith('_stage2')]
 
 

@@ -20,7 +20,7 @@ def test_publishes_what_text_has_trained(tool, trained_llm, tmp_path, capsys):
     trained = {
         f'bbox_head.{key}': value
         for key, value in decoder.state_dict().items()
-        if not key.startswith(('projector.linear.', 'projector.mlp.'))
+        if not key.startswith(('projector.linear.', 'projector.mlp.', 'format_queries.'))
     }
     assert state.keys() == trained.keys()
     for key, value in trained.items():

@@ -50,7 +50,8 @@ def decode(decoder):
     image = torch.randn(1, 2, 32, generator=generator) * 0.02
     locations = torch.rand(1, 2, 2, generator=generator)
     instruction = Instruction.from_text('Find <class> in <image> as <format> within <range>', ['circle', 'star'])
-    return decoder.decode(image, image, locations, [instruction])
+    queries = decoder.format_queries(decoder.language_model, [instruction])
+    return decoder.decode(image, image, locations, [instruction], *queries)
 
 
 def loss_of(decoder):
