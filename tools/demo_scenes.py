@@ -26,7 +26,6 @@ from typing import ClassVar
 
 import cv2
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from mmvisionllm.scenes.choice import choose_scenes
 
@@ -114,15 +113,13 @@ class Demo:
         partial.write_text(json.dumps(self.record, indent=2) + '\n', 'utf-8')
         os.replace(partial, self.record_file)
 
-    def tool(self, name: str, *arguments: object, processes: int = 1) -> None:
-        """Run a tool in a process of its own, or in several that work together, its output going where ours goes.
+    def tool(self, name: str, *arguments: object) -> None:
+        """Run a tool in a process of its own, its output going where ours goes.
 
         Raises:
             StageError: if it fails.
         """
-        launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}'] * (processes > 1)
-        arguments = (*arguments, *(['--launcher', 'pytorch'] if launcher else []))
-        command = [sys.executable, *launcher, str(ROOT / 'tools' / f'{name}.py'), *map(str, arguments)]
+        command = [sys.executable, str(ROOT / 'tools' / f'{name}.py'), *map(str, arguments)]
         print(f'$ {shlex.join(["python", *command[1:]])}', flush=True)
         env = dict(os.environ)
         env.setdefault('TOKENIZERS_PARALLELISM', 'false')  # tokenizers warn in forked workers
@@ -176,17 +173,9 @@ class Demo:
 
     def run_training(self, config: str, *options: str) -> None:
         """Train a config, or go on where it stopped; the test comes later."""
-        processes = 1
-        # Two CPU cores are faster with a process each, on halves of the batches, than with two threads.
-        if get_device() == 'cpu' and (os.cpu_count() or 1) > 1 and not self.quick:
-            processes = 2
-            loader = Config.fromfile(config_path(config), import_custom_modules=False).train_dataloader
-            places = ['batch_size', *(['sampler.batch_size'] if 'batch_size' in loader.sampler else [])]
-            options = (*options, *(f'train_dataloader.{place}={loader.batch_size // processes}' for place in places))
         options = self.quick_options(*options, 'train_cfg.val_begin=1000000')
         work_dir = Path('work_dirs', config)
-        command = config_path(config), '--work-dir', work_dir, '--resume', *options
-        self.tool('train', *command, processes=processes)
+        self.tool('train', config_path(config), '--work-dir', work_dir, '--resume', *options)
 
     def path_of(self, config: str) -> Path:
         """The last checkpoint of a training, as the tools find it.
