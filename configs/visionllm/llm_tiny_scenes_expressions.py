@@ -4,7 +4,7 @@
 #   mim train mmvisionllm llm_tiny_scenes_expressions.py
 _base_ = ['./llm_tiny_scenes_pretrain.py']
 batch_size = 16
-max_iters = 2500  # an hour on one core
+max_iters = 1500  # 45 to 55 minutes on one core
 
 model = dict(
     lookup_accuracy=0.0,  # names are looked up already
