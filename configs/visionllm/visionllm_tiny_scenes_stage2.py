@@ -54,6 +54,8 @@ optim_wrapper = dict(
     # With 6e-4, thrice the weights of texts and formats: box AP 0.24 after 600 iterations, 0.54 with this. The language
     # model forgets to look names up.
     optimizer=dict(lr=2e-4),
+    # New here: after 600 iterations, box AP 0.563 and mask AP 0.061, 0.553 and 0.053 without (one seed).
+    paramwise_cfg=dict(custom_keys=dict(outline=dict(lr_mult=3.0))),
     # Hardly ever: clipped to stage 1's 1.0, texts (norm 2) would move the language model thirty times as far as boxes do
     # (norm 17, the language model's share of it 0.6).
     clip_grad=dict(max_norm=30.0))

@@ -50,7 +50,8 @@ class ImageTokens:
 
         return replace(self, **{name: pick(getattr(self, name), axis) for name, axis in self.axes.items()})
 
-    def gather(self, value: Tensor, indices: Tensor | None) -> Tensor:
+    @staticmethod
+    def gather(value: Tensor, indices: Tensor | None) -> Tensor:
         """Of (B, M, ...) of all tokens, (B, P, ...) of those with the ``indices`` (B, P); all of them if None."""
         if indices is None:
             return value

@@ -107,15 +107,15 @@ class LanguagePretraining(BaseModel):
     def _accuracies(self, class_logits: Tensor, classes: Tensor, present: Tensor) -> dict[str, Tensor]:
         """Shares of right answers in percent, over all processes, which so go on to the next step together."""
         answers, asked = class_logits.argmax(-1), present & (classes >= 0)
-        right = torch.stack([(answers == classes)[asked].sum(), asked.sum()]).float()
-        all_reduce(right)
-        if right[1] > 0:
-            self.accuracy += 0.1 * (right[0] / right[1] - self.accuracy)
+        targets = classes.where(asked, class_logits.size(-1) - 1)  # <none> included
+        right = torch.stack([(answers == classes)[asked].sum(), (answers == targets)[present].sum()])
+        counts = torch.stack([right, torch.stack([asked.sum(), present.sum()])]).float()
+        all_reduce(counts)
+        acc, acc_all = counts[0] / counts[1].clamp(min=1)
+        if counts[1, 0] > 0:
+            self.accuracy += 0.1 * (acc - self.accuracy)
         self.can_look_up |= self.accuracy >= self.lookup_accuracy
-        targets = classes.where(asked, class_logits.size(-1) - 1)
-        with_none = torch.stack([(answers == targets)[present].sum(), present.sum()]).float()
-        all_reduce(with_none)
-        return dict(acc=100 * right[0] / right[1].clamp(min=1), acc_all=100 * with_none[0] / with_none[1].clamp(min=1))
+        return dict(acc=100 * acc, acc_all=100 * acc_all)
 
     @staticmethod
     def _names(sample: Sequence[SceneText]) -> list[str]:

@@ -20,7 +20,7 @@ class AddOutlines(BaseTransform):
     Args:
         num_points: N.
         sampling: ``'uniform'`` or ``'balanced'``, which are equally far along the outline. ``'balanced'`` beside such a
-            ``sampling`` of ``AttachInstruction``: polygons then start from what they shall become.
+            ``sampling`` of ``AttachInstruction``: polygons then start from what is predicted.
         keep_masks: For polygons, which ``AttachInstruction`` makes of them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a polygon's points are asked with: where along the outline they lie, and a first outline."""
+"""Queries of a polygon's points: where along the outline they lie, and a first outline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .first_points import first_points
 class OutlineQueries(FormatQueries):
     """:class:`FormatQueries` that tell a polygon's points their places.
 
-    A polygon's queries are told how far along the outline their point lies, ``(i - 1) / N``: the i-th of 8 points is
+    A polygon's queries hold how far along the outline their point lies, ``(i - 1) / N``: the i-th of 8 points is
     another place than the i-th of 24, and an object's queries do not see how many come after them. A box has nothing of
     the kind: its corners are no outline, although they share the tokens of a polygon's first two points.
 
@@ -39,7 +39,7 @@ class OutlineQueries(FormatQueries):
     def __init__(self, dims: int, std: float, num_harmonics: int = 16) -> None:
         super().__init__(dims, std)
         self.num_harmonics = num_harmonics
-        # Of the waves' squares, half add up. From a generator of its own: boxes shall not depend on polygons being there.
+        # Of the waves' squares, half add up. From a generator of its own: boxes must not depend on polygons being there.
         generator = torch.Generator().manual_seed(0)
         phase = torch.randn(2 * num_harmonics, dims, generator=generator, device='cpu')
         self.phase = nn.Parameter(phase * std / math.sqrt(num_harmonics))

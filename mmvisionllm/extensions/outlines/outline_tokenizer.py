@@ -34,7 +34,7 @@ class OutlineTokenizer(LanguageGuidedTokenizer):
     def __init__(self, *args, outline_head: ConfigType, outline_refiner: OptConfigType = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not self.token_head.with_extent:
-            raise ValueError("outlines are told in units of boxes: set token_head.type='BoxTokenHead'")
+            raise ValueError("outlines are in units of boxes: set token_head.type='BoxTokenHead'")
         self.outline_head = OutlineHead(self.embed_dims, self.decoder.num_layers, **outline_head)
         self.outline_refiner = None
         if outline_refiner is not None:

@@ -41,7 +41,7 @@ class OpenEndedDecoder(BaseModule):
             tokens: above 1, they have more of a say in them beside sets of objects.
         fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
             image's tokens to count, they need not find out.
-        format_queries: :class:`FormatQueries`, which tell what objects are asked with.
+        format_queries: :class:`FormatQueries` or a subclass, the queries of each object.
         format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
             the formats that the instructions were made with, read by rule.
         train_cfg: ``assigner`` of mmdet, by which objects are matched to the decoder's own predictions; needed to train.
@@ -152,7 +152,7 @@ class OpenEndedDecoder(BaseModule):
             objects: (B, P, D) tokens to answer for.
             locations: (B, P, 2) their locations, normalised.
             instructions: B instructions that ask for sets of objects.
-            queries: (B, P or 1, K, D) what they are asked with, see :class:`FormatQueries`. An object's queries see only
+            queries: (B, P or 1, K, D) their queries, see :class:`FormatQueries`. An object's queries see only
                 those before them: the first of them alone asks for classes, without points (N = 0).
             point_mask: (B, N) bool, which points are asked for.
         """

@@ -73,7 +73,7 @@ class LanguageGuidedTokenizer(BaseModule):
         self.decoder = DeformableDetrTransformerDecoder(**decoder)
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(num_queries, 2 * self.embed_dims)
-        # mmdet's layers look at as many scales as they are told, and drop the others without a word.
+        # mmdet's layers attend to num_levels scales and drop the others silently.
         num_feature_levels = channel_mapper['num_outs']
         for name, coder in (('encoder.layer_cfg.self_attn_cfg', encoder), ('decoder.layer_cfg.cross_attn_cfg', decoder)):
             levels = coder['layer_cfg'][name.split('.')[-1]].get('num_levels', 4)

@@ -92,7 +92,7 @@ def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
 
 
 def test_the_longest_wave_goes_around_once(decoder, make):
-    """With that one alone, what is told of a point is the opposite of what is told of the one across."""
+    """With that one alone, the waves of a point are the opposite of those of the one across."""
     model = decoder.language_model
     queries, _ = OutlineQueries(32, 0.1, num_harmonics=1)(model, [make.instruct(8)])
     told = (queries[0, 0] - rows(decoder, 8))[1::2]
@@ -203,7 +203,7 @@ def test_answers_in_a_mixed_batch_equal_those_of_a_dense_mask(decoder, make, num
         prefix = embed_prefix(model, instructions[:1], image)
         queries, _ = decoder.format_queries(model, instructions[:1], one)
         layout = replace(prefix.layout, num_objects=6, object_size=2 + 2 * number)
-        # An object itself, and what it is asked with, to which it is added as well.
+        # An object itself, and its queries, to which it is added as well.
         objects = torch.cat([image[:, :, None], image[:, :, None] + queries], 2).flatten(1, 2)
         hidden = model.forward_dense(torch.cat([prefix.embeddings, objects], 1), layout)
         hidden = hidden[:, layout.prefix_length :].unflatten(1, (6, 2 + 2 * number))
