@@ -2,11 +2,11 @@
 """Put a language model that was pretrained on text into the package, in float16, with its log and hash.
 
 Examples:
-    python tools/train.py configs/visionllm/llm_tiny_scenes_pretrain.py
-    python tools/publish_language_model.py work_dirs/llm_tiny_scenes_pretrain/iter_2000.pth llm_tiny_scenes
+    python tools/publish_language_model.py llm_tiny_scenes work_dirs/llm_tiny_scenes_pretrain/iter_3500.pth \\
+        work_dirs/llm_tiny_scenes_expressions/iter_1500.pth work_dirs/llm_tiny_scenes_outlines/iter_600.pth
 
-What text does not train, the projection of image tokens and where along an outline points lie, is left out. Configs then
-name it mmvisionllm://llm_tiny_scenes.
+Of trainings that went on from one another, the last one's weights are published. What text does not train, the projection
+of image tokens, is left out. Configs then name it mmvisionllm://llm_tiny_scenes.
 """
 
 from __future__ import annotations
@@ -22,40 +22,43 @@ from mmvisionllm.utils.package_weights import FOLDER, save_package_weights
 from mmvisionllm.utils.training_log import logged_iterations, training_seconds
 
 PREFIX = 'bbox_head.'
-UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.', 'bbox_head.format_queries.')
-# Of the training's log, every fifth line.
-KEYS = ('step', 'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_text', 'acc')
+UNTRAINED = ('bbox_head.projector.linear.', 'bbox_head.projector.mlp.')
+# Of a training's log, every fifth line.
+KEYS = ('step', 'loss_dec_cls', 'loss_dec_loc', 'loss_dec_bbox', 'loss_dec_iou', 'loss_outline_loc', 'loss_text', 'acc')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; a wrong path ends here with a usage message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', help='of a text pretraining')
     parser.add_argument('name', help='of the weights')
+    parser.add_argument('checkpoints', nargs='+', help='of text pretrainings, in their order')
     parser.add_argument('--folder', type=Path, default=FOLDER, help='(default: %(default)s)')
     args = parser.parse_args(argv)
-    check_exists(parser, 'checkpoint', args.checkpoint)
+    for path in args.checkpoints:
+        check_exists(parser, 'checkpoints', path)
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Publish. Returns the exit status: 0, or 2 for a checkpoint that is of no decoder."""
     args = parse_args(argv)
+    published = args.checkpoints[-1]
     state = {
         key: value
-        for key, value in read_weights(args.checkpoint).items()
+        for key, value in read_weights(published).items()
         if key.startswith(PREFIX) and not key.startswith(UNTRAINED)
     }
     if not state:
-        print(f'publish_language_model: {args.checkpoint} holds no {PREFIX}*', file=sys.stderr)
+        print(f'publish_language_model: {published} holds no {PREFIX}*', file=sys.stderr)
         return 2
-    work_dir = Path(args.checkpoint).parent
+    work_dirs = [Path(path).parent for path in args.checkpoints]
+    lines = [line for work_dir in work_dirs for line in logged_iterations(work_dir)[4::5]]
     meta = dict(
-        command=f'mim train mmvisionllm {work_dir.name}.py',
-        checkpoint=Path(args.checkpoint).name,
+        command=' && '.join(f'mim train mmvisionllm {work_dir.name}.py' for work_dir in work_dirs),
+        checkpoint=Path(published).name,
         weights=sum(value.numel() for value in state.values()),
-        seconds=round(training_seconds(work_dir)),
-        log=[{k: round(line[k], 4) for k in KEYS if k in line} for line in logged_iterations(work_dir)[4::5]],
+        seconds=round(sum(training_seconds(work_dir) for work_dir in work_dirs)),
+        log=[{k: round(line[k], 4) for k in KEYS if k in line} for line in lines],
     )
     args.folder.mkdir(parents=True, exist_ok=True)
     path = args.folder / f'{args.name}.safetensors'

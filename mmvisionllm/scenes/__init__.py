@@ -9,12 +9,13 @@
 * :mod:`.coco_writer` layout -> COCO, RefExp and VQA v2 records
 * :mod:`.generator`  everything above -> a data set on disk
 * :mod:`.scene_text`, :mod:`.scene_expressions`  layouts in words, for a language model
-* :mod:`.language_pretraining`  what a small language model learns from them
+* :mod:`.language_pretraining`, :mod:`.outline_pretraining`  what a small language model learns from them
 
 Importing this registers datasets and model with mmdet.
 """
 
 from .language_pretraining import LanguagePretraining
+from .outline_pretraining import OutlinePretraining
 from .scene import Scene, SceneObject, random_scene
 from .scene_expressions import SceneExpressionDataset
 from .scene_text import SceneTextDataset
@@ -23,6 +24,7 @@ from .shapes import CATEGORIES
 __all__ = [
     'CATEGORIES',
     'LanguagePretraining',
+    'OutlinePretraining',
     'Scene',
     'SceneExpressionDataset',
     'SceneObject',

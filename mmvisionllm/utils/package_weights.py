@@ -59,6 +59,7 @@ def save_package_weights(state: dict[str, Tensor], path: Path, meta: dict[str, A
     if lost:
         raise ValueError(f'{", ".join(lost)} cannot be held in float16')
     save_file(halves, path)
+    path.chmod(0o644)  # safetensors leaves it to the owner alone
     text = json.dumps(dict(meta, sha256=sha256(path)), indent=1)
     path.with_suffix('.json').write_text(f'{text}\n', 'utf-8')
 
