@@ -1,13 +1,18 @@
-"""Decoders between the paper's form and ours, for :mod:`recipe_variants`."""
+"""What stands between the paper's form and ours, for :mod:`recipe_variants` and :mod:`stage2_variants`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from mmdet.registry import MODELS
-from mmvisionllm.extensions import BoxDecoder
+from mmvisionllm.extensions import BoxDecoder, OutlineQueries
+from mmvisionllm.instructions import Instruction
 from mmvisionllm.models.heads import OpenEndedDecoder
 from mmvisionllm.models.heads.set_criterion import expected_bins
+from mmvisionllm.models.language_models import LanguageModel
+from mmvisionllm.models.structures import ImageTokens
 
 
 @MODELS.register_module()
@@ -26,3 +31,27 @@ class CenterDecoder(BoxDecoder):
 
     def coordinates(self, locations: Tensor, extents: Tensor | None = None) -> Tensor:
         return locations
+
+
+@MODELS.register_module()
+class PlacelessQueries(OutlineQueries):
+    """Queries of polygons that hold no places along the outline."""
+
+    def forward(self, *args, **kwargs) -> tuple[Tensor, Tensor]:
+        self.phase.requires_grad = False
+        self.phase.zero_()  # what text has taught goes, too
+        return super().forward(*args, **kwargs)
+
+
+@MODELS.register_module()
+class NoFirstOutlineQueries(OutlineQueries):
+    """Queries of polygons that hold no first outline, not even the ellipse in a box."""
+
+    def forward(
+        self,
+        language_model: LanguageModel,
+        instructions: Sequence[Instruction],
+        tokens: ImageTokens | None = None,
+        indices: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        return super().forward(language_model, instructions)

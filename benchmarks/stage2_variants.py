@@ -19,6 +19,11 @@ from mmengine.config import Config
 from recipe_variants import change, measure
 
 CONFIG = ROOT / 'configs/visionllm/visionllm_tiny_scenes_stage2.py'
+NO_OUTLINES = {
+    'neck.type': 'LanguageGuidedTokenizer',
+    'neck.outline_refiner': None,
+    'neck.outline_head': None,
+}
 PARTS = {
     'default': {},
     'text_token_grad=1': {'bbox_head.text_token_grad': 1.0},
@@ -26,11 +31,9 @@ PARTS = {
     'no tokens_per_step': {'bbox_head.tokens_per_step': None},
     'no format practice': {'bbox_head.format_parser.num_practice': 0},
     'no refiner': {'neck.outline_refiner': None},
-    'no outlines': {
-        'neck.type': 'LanguageGuidedTokenizer',
-        'neck.outline_refiner': None,
-        'neck.outline_head': None,
-    },
+    'ellipses instead of outlines': NO_OUTLINES,
+    'nor these': {**NO_OUTLINES, 'bbox_head.format_queries.type': 'NoFirstOutlineQueries'},
+    'no places along the outline': {'bbox_head.format_queries.type': 'PlacelessQueries'},
 }
 COLUMNS = [pair for task, first in METRICS.items() for pair in (first, *ALSO.get(task, []))]
 
@@ -50,6 +53,7 @@ def main() -> None:
     for name in args.names:
         for seed in args.seeds:
             cfg = Config.fromfile(CONFIG)
+            cfg.custom_imports.imports.append('benchmarks.ladder_steps')
             change(cfg, PARTS[name])
             results.setdefault(name, []).append(measure(cfg, seed, args.iters, name, work_dir))
     print(f'| | {" | ".join(column for column, _ in COLUMNS)} |\n|---|{"---:|" * len(COLUMNS)}')
