@@ -28,9 +28,9 @@ import mmvisionllm  # noqa: F401  (registers the modules)
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
-from mmvisionllm.models.heads.class_scoring import score_classes
 from mmvisionllm.models.heads.parallel_decoding import object_positions
 from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.set_reading import score_classes
 from mmvisionllm.models.structures import DecodedSet
 
 
@@ -46,7 +46,7 @@ def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Inst
     positions_of = object_positions(objects, queries.expand(-1, objects.size(1), -1, -1)).to(prefix.embeddings.dtype)
     model.lm.set_attn_implementation('sdpa')
     cache = DynamicCache()
-    positions = layout.position_ids()
+    positions = layout.position_ids
     hidden = body(
         inputs_embeds=prefix.embeddings,
         attention_mask=layout.prefix_mask(),

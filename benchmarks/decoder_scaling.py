@@ -39,9 +39,9 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
-from mmvisionllm.models.heads.class_scoring import score_classes
 from mmvisionllm.models.heads.parallel_decoding import object_positions
 from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.set_reading import score_classes
 from mmvisionllm.models.language_models import SharedPrefixLayout
 
 ROOT = Path(__file__).resolve().parents[1]

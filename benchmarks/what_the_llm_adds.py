@@ -26,8 +26,7 @@ from torch import Tensor, nn
 
 from mmdet.registry import DATASETS, METRICS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmvisionllm.models.heads.class_scoring import detection_scores
-from mmvisionllm.models.heads.set_reading import read_set
+from mmvisionllm.models.heads.set_reading import detection_scores, read_set
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 MAX_CATEGORIES = 512
@@ -50,49 +49,34 @@ class CoordinateCodec:
         return (bins - self.radius) / self.radius
 
 
-@dataclass(frozen=True)
 class Vocabulary:
     """The added tokens in a fixed order: locations, classes, ``<none>``, format queries, ``<image>``.
 
     Indices are relative to the first added token; the language model places them behind its own vocabulary.
+
+    Args:
+        num_bins: Location bins.
+
+    Attributes:
+        codec: Of the location tokens.
+        location_slice: Where they are.
+        class_slice: Where ``<c0>``, ``<c1>``, ... are.
+        none_index: Where ``<none>`` is.
     """
 
-    num_bins: int = 1025
-
-    def __post_init__(self) -> None:
-        CoordinateCodec(self.num_bins)
-
-    @cached_property
-    def codec(self) -> CoordinateCodec:
-        return CoordinateCodec(self.num_bins)
-
-    @cached_property
-    def location_tokens(self) -> tuple[str, ...]:
+    def __init__(self, num_bins: int = 1025) -> None:
+        self.num_bins = num_bins
+        self.codec = CoordinateCodec(num_bins)
+        self.location_slice = slice(0, num_bins)
+        self.class_slice = slice(num_bins, num_bins + MAX_CATEGORIES)
+        self.none_index = num_bins + MAX_CATEGORIES
         radius = self.codec.radius
-        return tuple(f'<p{i}>' for i in range(-radius, radius + 1))
-
-    @cached_property
-    def class_tokens(self) -> tuple[str, ...]:
-        return tuple(f'<c{i}>' for i in range(MAX_CATEGORIES))
-
-    @cached_property
-    def format_tokens(self) -> tuple[str, ...]:
+        self.location_tokens = tuple(f'<p{i}>' for i in range(-radius, radius + 1))
+        self.class_tokens = tuple(f'<c{i}>' for i in range(MAX_CATEGORIES))
         points = (f'<{axis}{i}>' for i in range(1, MAX_POINTS + 1) for axis in 'xy')
-        return (CLASS_QUERY, *points)
-
-    @cached_property
-    def tokens(self) -> tuple[str, ...]:
-        return (
-            *self.location_tokens,
-            *self.class_tokens,
-            NONE_TOKEN,
-            *self.format_tokens,
-            IMAGE_TOKEN,
-        )
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.tokens)}
+        self.format_tokens = (CLASS_QUERY, *points)
+        self.tokens = (*self.location_tokens, *self.class_tokens, NONE_TOKEN, *self.format_tokens, IMAGE_TOKEN)
+        self._index = {token: i for i, token in enumerate(self.tokens)}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -110,15 +94,3 @@ class Vocabulary:
     def unknown(self, text: str) -> list[str]:
         """Spellings of added tokens in a text that this vocabulary does not have, such as ``<p512>`` of 257 bins."""
         return [token for token in ADDED_TOKEN_PATTERN.findall(text) if token not in self._index]
-
-    @property
-    def location_slice(self) -> slice:
-        return slice(0, self.num_bins)
-
-    @property
-    def class_slice(self) -> slice:
-        return slice(self.num_bins, self.num_bins + MAX_CATEGORIES)
-
-    @property
-    def none_index(self) -> int:
-        return self.num_bins + MAX_CATEGORIES

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.heads.format_queries import FormatQueries
+from mmvisionllm.models.heads.parallel_decoding import FormatQueries
 from mmvisionllm.models.language_models import LanguageModel
 from mmvisionllm.models.structures import ImageTokens
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, OutputFormat
 from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
@@ -21,6 +22,7 @@ from .prefix import embed_prefix
 from .set_criterion import mean_over_ranks
 
 
+@MODELS.register_module()
 class FormatParser(nn.Module):
     """Behind the instruction's text, without the image, comes its format: ``<cls> <x1> ... <yN> <eos>``, or ``<bos>``.
 

@@ -16,13 +16,11 @@ from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..language_models.building import quantized_weights_aside, refuse_unknown
 from ..structures import DecodedSet, ImageTokens, Match
-from .class_scoring import detection_scores, score_classes
-from .format_parser import FormatParser
-from .format_queries import FormatQueries  # noqa: F401  registers it
+from .format_parser import FormatParser  # noqa: F401  registers it
 from .parallel_decoding import decode_objects
 from .prefix import embed_prefix
 from .set_criterion import hull
-from .set_reading import read_set
+from .set_reading import detection_scores, read_set, score_classes
 from .set_targets import SetTargets, match_predictions, set_targets
 from .text_decoding import generate_texts, text_loss
 from .token_projector import TokenProjector
@@ -42,8 +40,8 @@ class OpenEndedDecoder(BaseModule):
         fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
             image's tokens to count, they need not find out.
         format_queries: :class:`FormatQueries` or a subclass, the queries of each object.
-        format_parser: Arguments of :class:`FormatParser`, which reads output formats out of instructions; None takes
-            the formats that the instructions were made with, read by rule.
+        format_parser: :class:`FormatParser`, which reads output formats out of instructions; None takes the formats that
+            the instructions were made with, read by rule.
         train_cfg: ``assigner`` of mmdet, by which objects are matched to the decoder's own predictions; needed to train.
         test_cfg: ``max_per_img``, most objects per image, 100; ``tokens_per_pass``, most tokens that the language model
             sees at once, over all images of a batch, 768, see :func:`decode_objects`: it bounds memory, not the number of
@@ -94,7 +92,7 @@ class OpenEndedDecoder(BaseModule):
         self.fade_background = fade_background
         if self.test_cfg['generation'].get('num_return_sequences', 1) != 1:
             raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
-        self.format_parser = None if format_parser is None else FormatParser(**format_parser)
+        self.format_parser = None if format_parser is None else MODELS.build({'type': 'FormatParser', **format_parser})
         sizes = dict(dims=self.language_model.hidden_size, std=self.language_model.added.std)
         self.format_queries = MODELS.build({'type': 'FormatQueries', **(format_queries or {}), **sizes})
 

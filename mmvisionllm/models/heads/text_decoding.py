@@ -132,8 +132,7 @@ def generate_texts(
         generation['max_new_tokens'] = min(generation['max_new_tokens'], room)
     # What stands in the cache is not looked at again; `generate` wants its length.
     ids = torch.full((batch, length + 1), tokenizer.start_id, device=layout.valid.device)
-    _, start = layout.prefix_positions()
-    with counting_on(model.lm, cache, length, start):
+    with counting_on(model.lm, cache, length, layout.start):
         out = model.lm.generate(
             input_ids=ids,
             attention_mask=F.pad(layout.valid, (0, 1), value=True).long(),

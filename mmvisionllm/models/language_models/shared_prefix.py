@@ -23,17 +23,16 @@ never another object; all objects start at the same position. The cost is theref
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class SharedPrefixLayout:
-    """Shape of a batch of sequences with a shared prefix.
+    """Shape of a batch of sequences with a shared prefix; not to be changed once it is made.
 
     Args:
         valid: (B, L) bool, prefix positions that are not padding.
@@ -41,6 +40,13 @@ class SharedPrefixLayout:
         num_objects: M, objects per image.
         object_size: K, queries per object.
         cached: The prefix's first positions whose keys and values are known already: a pass begins behind them.
+
+    Attributes:
+        prefix_length: L.
+        num_own: Queries of all objects of an image, M * K.
+        start: (B, 1) position where every object starts.
+        position_ids: (B, L - cached + M * K) positions of a pass: the image tokens of an image share one, and so do the
+            k-th queries of all objects.
     """
 
     valid: Tensor
@@ -48,31 +54,20 @@ class SharedPrefixLayout:
     num_objects: int = 0
     object_size: int = 0
     cached: int = 0
-    _masks: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
-    def prefix_length(self) -> int:
-        return self.valid.size(1)
-
-    @property
-    def num_new(self) -> int:
-        """Prefix positions of this pass."""
-        return self.prefix_length - self.cached
-
-    @property
-    def num_own(self) -> int:
-        """Queries of all objects of an image, M * K."""
-        return self.num_objects * self.object_size
-
-    def prefix_positions(self) -> tuple[Tensor, Tensor]:
-        """(B, L) positions, the image tokens of an image sharing one, and (B, 1) where every object starts."""
+    def __post_init__(self) -> None:
+        self.prefix_length = self.valid.size(1)
+        self.num_own = self.num_objects * self.object_size
         repeats = self.is_image & F.pad(self.is_image[:, :-1], (1, 0))
         steps = self.valid & ~repeats
-        return (steps.cumsum(1) - 1).clamp(min=0), steps.sum(1, keepdim=True)
-
-    def position_ids(self) -> Tensor:
-        """(B, L - cached + M * K) positions of a pass; the k-th queries of all objects share one."""
-        return self._padded[2][:, self.cached :]
+        self.start = steps.sum(1, keepdim=True)
+        own = torch.arange(self.object_size, device=self.valid.device).repeat(self.num_objects)
+        # Of the whole sequence, (B, L + M * K) each.
+        self._positions = torch.cat([(steps.cumsum(1) - 1).clamp(min=0), self.start + own], 1)
+        self._valid = F.pad(self.valid, (0, self.num_own), value=True)
+        self._is_image = F.pad(self.is_image, (0, self.num_own))
+        self._masks: dict = {}
+        self.position_ids = self._positions[:, self.cached :]
 
     def window(self, sliding_window: int | None) -> int | None:
         """A layer's sliding window, or None where everything is inside of it."""
@@ -92,22 +87,13 @@ class SharedPrefixLayout:
             Bool. Every position sees itself, padding too, so that no softmax is empty.
         """
         length, size = self.prefix_length, max(self.object_size, 1)
-        valid, is_image, positions = self._padded
         causal = k <= q
-        text = (k < length) & valid[b, k] & (causal | (is_image[b, q] & is_image[b, k]))
+        text = (k < length) & self._valid[b, k] & (causal | (self._is_image[b, q] & self._is_image[b, k]))
         own = (k >= length) & causal & ((q - length) // size == (k - length) // size)
         seen = text | own
         if window is not None:
-            seen = seen & (positions[b, q] - positions[b, k] < window)
+            seen = seen & (self._positions[b, q] - self._positions[b, k] < window)
         return seen | (q == k)
-
-    @cached_property
-    def _padded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L + M * K) each: what is no padding, image tokens, positions."""
-        prefix, start = self.prefix_positions()
-        own = torch.arange(self.object_size, device=self.valid.device).repeat(self.num_objects)
-        valid = F.pad(self.valid, (0, self.num_own), value=True)
-        return valid, F.pad(self.is_image, (0, self.num_own)), torch.cat([prefix, start + own], 1)
 
     def mask(self, q: tuple[int, int], k: tuple[int, int], window: int | None = None) -> Tensor:
         """(B, Q, K) bool, the rule on a grid of the positions from ``q[0]`` to ``q[1] - 1`` and those of ``k``."""

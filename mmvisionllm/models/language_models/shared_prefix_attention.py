@@ -88,7 +88,7 @@ def sdpa_kernel(
     Returns:
         (B, H, L - cached + M * K, d).
     """
-    new, parts = layout.num_new, []
+    new, parts = layout.prefix_length - layout.cached, []
     of_prefix, of_objects = query.split((new, query.size(2) - new), 2)
     if new:
         parts.append(_attend_prefix(of_prefix, prefix, layout, scaling, dropout, window))
@@ -181,7 +181,7 @@ def shared_prefix_attention(
             f'{type(module).__name__} uses {", ".join(extras)} in its attention, which decoding in parallel does not '
             'know; use a model of the LLaMA kind'
         )
-    new = layout.num_new
+    new = layout.prefix_length - layout.cached
     prefix, own = zip(*(t.split((new, t.size(2) - new), 2) for t in (key, value)))
     if past is not None:
         prefix = past.extend(module.layer_idx, *prefix)

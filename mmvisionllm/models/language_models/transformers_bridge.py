@@ -53,7 +53,7 @@ def run_body(lm: nn.Module, embeddings: Tensor, call: dict[str, Any], kwargs: di
         call: Arguments of :func:`shared_prefix_attention`, ``layout`` among them.
         kwargs: Arguments of the model.
     """
-    positions = call['layout'].position_ids()
+    positions = call['layout'].position_ids
     # The layout says who sees whom; a mask of four dimensions keeps transformers from making one of its own.
     mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=embeddings.device)
     kwargs = dict(use_cache=False, inputs_embeds=embeddings, position_ids=positions) | kwargs
@@ -71,7 +71,7 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
         return body(lm)(
             inputs_embeds=embeddings,
             attention_mask=mask,
-            position_ids=layout.position_ids(),
+            position_ids=layout.position_ids,
             use_cache=False,
         ).last_hidden_state
     finally:

@@ -67,7 +67,7 @@ def test_continuations_go_on_behind_each_instruction(model):
         expected = model.embed(torch.tensor(ids))
         assert torch.equal(longer.embeddings[row, before:after], expected)
     # They count on from the text, with one position for the image.
-    positions = longer.layout.position_ids()[0, : int(longer.layout.valid[0].sum())]
+    positions = longer.layout.position_ids[0, : int(longer.layout.valid[0].sum())]
     assert positions[-3:].tolist() == [len(positions) - 6, len(positions) - 5, len(positions) - 4]
 
 

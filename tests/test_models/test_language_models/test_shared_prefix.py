@@ -35,7 +35,7 @@ def test_mask_is_the_table_of_the_docstring():
 
 def test_positions_are_shared_by_image_tokens_and_by_objects():
     layout = make_layout(['abiiic', 'aiii', 'iiia'], 2, 3)
-    assert layout.position_ids().tolist() == [
+    assert layout.position_ids.tolist() == [
         [0, 1, 2, 2, 2, 3, 4, 5, 6, 4, 5, 6],
         # Padding takes no position: objects follow on what is there.
         [0, 1, 1, 1, 1, 1, 2, 3, 4, 2, 3, 4],
@@ -52,7 +52,7 @@ def test_padding_is_seen_by_itself_alone():
 def test_layout_without_objects_is_the_prefix():
     layout = make_layout(['abii'], 0, 0)
     assert torch.equal(layout.dense_mask(), layout.prefix_mask())
-    assert layout.position_ids().tolist() == [[0, 1, 2, 2]]
+    assert layout.position_ids.tolist() == [[0, 1, 2, 2]]
 
 
 prefixes = st.lists(
