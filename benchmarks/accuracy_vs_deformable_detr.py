@@ -6,9 +6,9 @@
 On scenes of a seed that nothing was tuned on. A Deformable DETR trains; from it, VisionLLM trains its stage 1, with the
 language model that ships, and the Deformable DETR trains on: the same data, batch size, iterations and learning rates.
 VisionLLM is tested with all categories, each half of them, and in three random orders. Seconds are those of the
-trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds`, the Deformable DETR trains on for
-as long as VisionLLM's stage 1 took, too, and for as long as that and the text pretraining. What is trained already is not
-trained again.
+trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds stage1`, the Deformable DETR also
+trains on for as long as VisionLLM's stage 1 took; with `text`, for as long as that and the text pretraining. What is
+trained already is not trained again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def brief(metrics: dict[str, float]) -> dict[str, float]:
     return {name: metrics[key] for name, key in KEYS.items()}
 
 
-def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_seconds: bool) -> dict:
+def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_seconds: list[str]) -> dict:
     """Train and test everything with one seed."""
     run('tools/make_scenes.py', SCENES, '--train', '6000', '--val', '300', '--seed', str(SCENES_SEED))
     start = load(START, start_iters, seed)
@@ -93,16 +93,16 @@ def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_secon
     took = {name: round(training_seconds(work_dir / name)) for name in ('start', 'visionllm', 'deformable_detr')}
     text = load_package_weights(ours.model.bbox_head.init_cfg.checkpoint)['meta']['seconds']
     result['seconds'] = dict(took, text_pretraining=text)
-    if equal_seconds:
-        each = took['deformable_detr'] / iters
-        for name, seconds in (('equal_seconds', 0), ('equal_seconds_with_text', text)):
-            longer = round((took['visionllm'] + seconds) / each)
-            cfg = load(START, longer, seed)
-            cfg.load_from, cfg.optim_wrapper = theirs.load_from, theirs.optim_wrapper
-            train({name: cfg}, work_dir, parallel=False)
-            metrics = test(cfg, work_dir / name / f'iter_{longer}.pth', work_dir / f'test_{name}')
-            ratio = round(full[KEYS['AP']] / metrics[KEYS['AP']], 4)
-            result[name] = dict(iterations=longer, **brief(metrics), ratio_AP=ratio)
+    names = dict(stage1='equal_seconds', text='equal_seconds_with_text')
+    for kind in equal_seconds:
+        name, seconds = names[kind], took['visionllm'] + text * (kind == 'text')
+        longer = round(seconds / (took['deformable_detr'] / iters))
+        cfg = load(START, longer, seed)
+        cfg.load_from, cfg.optim_wrapper = theirs.load_from, theirs.optim_wrapper
+        train({name: cfg}, work_dir, parallel=False)
+        metrics = test(cfg, work_dir / name / f'iter_{longer}.pth', work_dir / f'test_{name}')
+        ratio = round(full[KEYS['AP']] / metrics[KEYS['AP']], 4)
+        result[name] = dict(iterations=longer, **brief(metrics), ratio_AP=ratio)
     return result
 
 
@@ -129,7 +129,13 @@ def main() -> None:
     parser.add_argument('--start-iters', type=int, default=4000)
     parser.add_argument('--iters', type=int, default=3000)
     parser.add_argument('--work-dir', default='work_dirs/accuracy_vs_deformable_detr')
-    parser.add_argument('--equal-seconds', action='store_true', help='and a Deformable DETR for as many seconds')
+    parser.add_argument(
+        '--equal-seconds',
+        nargs='+',
+        choices=['stage1', 'text'],
+        default=[],
+        help='and a Deformable DETR for as many seconds',
+    )
     parser.add_argument('--summary', action='store_true', help='print the seeds that are there, train nothing')
     args = parser.parse_args()
     if not args.summary:

@@ -16,53 +16,35 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from .flex_kernel import flex_kernel
 from .shared_prefix import PrefixMemory, SharedPrefixLayout
 
-# Scores that are held at once where no gradient is needed: what a core's cache holds, or enough to keep a GPU busy.
-_SCORES_AT_ONCE = dict(cpu=2**20)
-_MOST_SCORES = 2**26
 
-
-def _attend(
-    q: Tensor,
+def _attend_objects(
+    query: Tensor,
     prefix: tuple[Tensor, Tensor],
     own: tuple[Tensor, Tensor],
-    seen: Tensor | None,
-    causal: Tensor,
+    layout: SharedPrefixLayout,
     dropout: float,
+    window: int | None,
 ) -> Tensor:
-    """Scaled queries (B, H_kv, G, n, K, d) over prefix and own object, side by side under one softmax."""
+    """Scaled queries of all objects, (B, H, M * K, d), over prefix and own object, side by side under one softmax."""
+    objects = layout.num_objects, layout.object_size
+    q = query.unflatten(2, objects).unflatten(1, (prefix[0].size(1), -1))  # (B, H_kv, G, M, K, d)
+    own_key, own_value = (t.unflatten(2, objects)[:, :, None] for t in own)
+    seen, causal = layout.object_masks(window)
     # In mixed precision, products come out in another type than the queries: rotary embeddings are in float32.
     to_prefix = q.flatten(2, 4) @ prefix[0].transpose(-1, -2)
     to_prefix = to_prefix.view(*q.shape[:-1], -1)
     if seen is not None:
         to_prefix = to_prefix.masked_fill(~seen[:, None, None, None], torch.finfo(to_prefix.dtype).min)
-    to_own = q @ own[0].transpose(-1, -2)
+    to_own = q @ own_key.transpose(-1, -2)
     to_own = to_own.masked_fill(~causal, torch.finfo(to_own.dtype).min)
-    length, dtype = to_prefix.size(-1), to_own.dtype
     scores = torch.cat([to_prefix, to_own], -1)
-    del to_prefix, to_own
     # Sums are in float32 in any type; autocast hands float32 back.
-    weights = scores.softmax(-1).to(dtype)
-    del scores
-    weights = F.dropout(weights, dropout, training=dropout > 0)
+    weights = F.dropout(scores.softmax(-1).to(to_own.dtype), dropout, training=dropout > 0)
     # Split, not sliced: the gradient of slices is as many tensors of zeros with a slice filled in, and their sum.
-    of_prefix, of_own = weights.split((length, weights.size(-1) - length), -1)
+    of_prefix, of_own = weights.split((to_prefix.size(-1), to_own.size(-1)), -1)
     out = of_prefix.flatten(2, 4) @ prefix[1]
-    return out.view(*q.shape[:-1], -1) + of_own @ own[1]
-
-
-def _attend_prefix(
-    query: Tensor,
-    prefix: tuple[Tensor, Tensor],
-    layout: SharedPrefixLayout,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-) -> Tensor:
-    """The prefix's own part: (B, H, L - cached, d) queries over (B, H_kv, L, d) keys."""
-    groups = query.size(1) // prefix[0].size(1)
-    key, value = (t.repeat_interleave(groups, 1) for t in prefix)
-    mask = layout.prefix_mask(window)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+    out = out.view(*q.shape[:-1], -1) + of_own @ own_value
+    return out.flatten(1, 2).flatten(2, 3)
 
 
 def sdpa_kernel(
@@ -88,34 +70,17 @@ def sdpa_kernel(
     Returns:
         (B, H, L - cached + M * K, d).
     """
-    new, parts = layout.prefix_length - layout.cached, []
-    of_prefix, of_objects = query.split((new, query.size(2) - new), 2)
-    if new:
-        parts.append(_attend_prefix(of_prefix, prefix, layout, scaling, dropout, window))
-    num, size = layout.num_objects, layout.object_size
-    if num * size:
-        batch, kv_heads, length, _ = prefix[0].shape
-        q = of_objects.unflatten(2, (num, size)).unflatten(1, (kv_heads, -1)) * scaling
-        own_key, own_value = (t.unflatten(2, (num, size))[:, :, None] for t in own)
-        seen, causal = layout.object_masks(window)
-        scores = batch * query.size(1) * size * (length + size)
-        most = _SCORES_AT_ONCE.get(query.device.type, _MOST_SCORES)
-        step = num if torch.is_grad_enabled() else max(1, most // scores)
-        blocks = [slice(i, i + step) for i in range(0, num, step)]
-        outs = [
-            _attend(
-                q[:, :, :, b],
-                prefix,
-                (own_key[:, :, :, b], own_value[:, :, :, b]),
-                seen,
-                causal,
-                dropout,
-            )
-            for b in blocks
-        ]
-        out = outs[0] if len(outs) == 1 else torch.cat(outs, 3)
-        parts.append(out.flatten(1, 2).flatten(2, 3))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+    of_prefix, of_objects = query.split((layout.prefix_length - layout.cached, layout.num_own), 2)
+    parts = []
+    if of_prefix.size(2):
+        key, value = (t.repeat_interleave(query.size(1) // t.size(1), 1) for t in prefix)
+        mask = layout.prefix_mask(window)
+        parts.append(
+            F.scaled_dot_product_attention(of_prefix, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+        )
+    if layout.num_own:
+        parts.append(_attend_objects(of_objects * scaling, prefix, own, layout, dropout, window))
+    return torch.cat(parts, 2)
 
 
 KERNELS = dict(sdpa=sdpa_kernel, flex_attention=flex_kernel)
