@@ -137,11 +137,7 @@ setup(
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in ('onedl', 'openmmlab', 'optional', 'tests', 'lint')},
-    cmdclass={
-        'build_py': BuildPyWithMim,
-        'bdist_wheel': BdistWheelWithMim,
-        'sdist': SdistWithMim,
-    },
+    cmdclass={'build_py': BuildPyWithMim, 'bdist_wheel': BdistWheelWithMim, 'sdist': SdistWithMim},
     classifiers=[
         'Development Status :: 3 - Alpha',
         'Intended Audience :: Science/Research',

@@ -86,8 +86,7 @@ def candidates(groups: int, channels: int, args: argparse.Namespace) -> dict[str
         return run
 
     found = dict(
-        grid_sample=lambda value, offset, mask: grid_sample_dcnv3(value, offset, mask, groups),
-        pytorch=ours('pytorch'),
+        grid_sample=lambda value, offset, mask: grid_sample_dcnv3(value, offset, mask, groups), pytorch=ours('pytorch')
     )
     if args.device != 'cuda':
         return found

@@ -209,11 +209,7 @@ def in_process(args: argparse.Namespace, *case: str) -> dict[str, object]:
         # Freed memory goes back at once where it is measured; where time is, glibc keeps it, which is faster.
         environment = dict(os.environ, MALLOC_MMAP_THRESHOLD_='1048576') if memory else None
         done = subprocess.run(
-            [*command, '--memory'] if memory else command,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
+            [*command, '--memory'] if memory else command, check=True, stdout=subprocess.PIPE, text=True, env=environment
         )
         row.update(json.loads(done.stdout.splitlines()[-1]))
     return row

@@ -77,12 +77,7 @@ def measure(truth: COCO, masks: dict[int, np.ndarray], num_points: int, sampling
     milliseconds = (time.perf_counter() - start) * 1e3 / len(masks)
     large = [i for i, mask in masks.items() if mask.sum() >= _RESTLESS_FROM]
     restless = np.mean([unrest(masks[i], points[i], sampling) for i in large])
-    row = dict(
-        points=num_points,
-        sampling=sampling,
-        ms_per_mask=round(milliseconds, 2),
-        unrest=round(float(restless), 3),
-    )
+    row = dict(points=num_points, sampling=sampling, ms_per_mask=round(milliseconds, 2), unrest=round(float(restless), 3))
     for kind in ('bins', 'exact'):
         rles, ious = {}, []
         for i, polygon in points.items():

@@ -19,11 +19,7 @@ from mmengine.config import Config
 from recipe_variants import change, measure
 
 CONFIG = ROOT / 'configs/visionllm/visionllm_tiny_scenes_stage2.py'
-NO_OUTLINES = {
-    'neck.type': 'LanguageGuidedTokenizer',
-    'neck.outline_refiner': None,
-    'neck.outline_head': None,
-}
+NO_OUTLINES = {'neck.type': 'LanguageGuidedTokenizer', 'neck.outline_refiner': None, 'neck.outline_head': None}
 PARTS = {
     'default': {},
     'text_token_grad=1': {'bbox_head.text_token_grad': 1.0},

@@ -18,14 +18,7 @@ TWIN_DISTRIBUTIONS: dict[str, tuple[str, str]] = {
 }
 
 # In the order in which they need one another, so that the first failure is the cause.
-REQUIRED_MODULES: tuple[str, ...] = (
-    'torch',
-    'mmengine',
-    'mmcv',
-    'mmcv.ops',
-    'mmdet',
-    'transformers',
-)
+REQUIRED_MODULES: tuple[str, ...] = ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmdet', 'transformers')
 
 INSTALL_HELP = """\
 Install torch first (mmcv compiles its operators against the torch it finds), then one of the two

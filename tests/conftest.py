@@ -60,10 +60,7 @@ def language_model_cfg(**changes) -> dict:
 
 def decoder_cfg(**changes) -> dict:
     base = dict(
-        type='BoxDecoder',
-        embed_dims=32,
-        language_model=language_model_cfg(),
-        format_queries=dict(type='OutlineQueries'),
+        type='BoxDecoder', embed_dims=32, language_model=language_model_cfg(), format_queries=dict(type='OutlineQueries')
     )
     return merged(base, changes)
 

@@ -10,11 +10,7 @@ from mmvisionllm._dependencies import check_dependencies
 
 
 @pytest.mark.parametrize(
-    'module, names',
-    [
-        ('mmengine', ('onedl-mmengine', 'mmengine==')),
-        ('mmdet', ('onedl-mmdetection', 'mmdet==')),
-    ],
+    'module, names', [('mmengine', ('onedl-mmengine', 'mmengine==')), ('mmdet', ('onedl-mmdetection', 'mmdet=='))]
 )
 def test_import_without_a_package_says_what_to_install(module, names):
     code = f'import sys; sys.modules[{module!r}] = None; import mmvisionllm'

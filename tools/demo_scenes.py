@@ -232,10 +232,7 @@ class Demo:
             lines.append(f'{name:<20}{clock(value):>8}' + '  (before)' * (name in self.skipped))
         lines.append(f'{"all stages":<20}{clock(sum(seconds.values())):>8}')
         metrics = self.record['metrics']
-        lines += [
-            '',
-            *self.describe(metrics),
-        ]
+        lines += ['', *self.describe(metrics)]
         return '\n'.join(lines)
 
     def describe(self, metrics: dict[str, float]) -> list[str]:
@@ -265,9 +262,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--quick', action='store_true', help='two iterations on a few scenes: a smoke test')
     parser.add_argument(
-        '--dir',
-        type=Path,
-        help='folder for data/ and work_dirs/ (default: here; with --quick work_dirs/demo_quick)',
+        '--dir', type=Path, help='folder for data/ and work_dirs/ (default: here; with --quick work_dirs/demo_quick)'
     )
     args = parser.parse_args(argv)
     if args.dir is None:

@@ -35,10 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--task', choices=sorted(TASKS), help='task; default: what the instruction asks for')
     parser.add_argument('--out-dir', default='outputs', help='pictures and JSON files go there (default: outputs)')
     parser.add_argument(
-        '--pred-score-thr',
-        type=float,
-        default=0.3,
-        help='least score of what is drawn and listed (default: %(default)s)',
+        '--pred-score-thr', type=float, default=0.3, help='least score of what is drawn and listed (default: %(default)s)'
     )
     parser.add_argument('--no-save-vis', action='store_true', help='write no pictures')
     parser.add_argument('--no-save-pred', action='store_true', help='write no JSON files')
@@ -60,10 +57,7 @@ def describe(prediction: dict, threshold: float) -> list[str]:
         for name, score, box in zip(prediction['label_names'], prediction['scores'], prediction['bboxes'])
         if score > threshold
     ]
-    return [
-        f'{prediction["img_path"]}: {len(found)} objects with a score above {threshold:g}',
-        *found,
-    ]
+    return [f'{prediction["img_path"]}: {len(found)} objects with a score above {threshold:g}', *found]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,9 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='what --amp computes in (default: %(default)s)',
     )
     parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate by actual / base batch size',
+        '--auto-scale-lr', action='store_true', help='scale the learning rate by actual / base batch size'
     )
     parser.add_argument(
         '--resume',

@@ -55,10 +55,7 @@ def make_generator(args: argparse.Namespace) -> Callable[[str, int], str]:
     def generate(prompt: str, seed: int) -> str:
         if tokenizer.chat_template:
             inputs = tokenizer.apply_chat_template(
-                [dict(role='user', content=prompt)],
-                add_generation_prompt=True,
-                return_tensors='pt',
-                return_dict=True,
+                [dict(role='user', content=prompt)], add_generation_prompt=True, return_tensors='pt', return_dict=True
             )
         else:
             # A model without turns goes on with the list.

@@ -19,13 +19,7 @@ from mmdet.apis import DetInferencer
 from mmdet.datasets.transforms import InferencerLoader
 from mmdet.structures import DetDataSample
 from mmdet.utils import ConfigType
-from mmvisionllm.instructions import (
-    Instruction,
-    InstructionError,
-    OutputFormat,
-    load_templates,
-    without_categories,
-)
+from mmvisionllm.instructions import Instruction, InstructionError, OutputFormat, load_templates, without_categories
 from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils.checkpoint import mmengine_reads_safely
 from mmvisionllm.utils.required_weights import check_weights
@@ -196,11 +190,7 @@ class VisionLLMInferencer(DetInferencer):
             result['label_names'] = list(data_sample.pred_instances.label_names)
         if 'pred_text' in data_sample:
             result['text'] = data_sample.pred_text
-        result.update(
-            categories=list(instruction.categories),
-            instruction=instruction.text,
-            img_path=img_path,
-        )
+        result.update(categories=list(instruction.categories), instruction=instruction.text, img_path=img_path)
         if pred_out_dir:
             if img_path:
                 name = Path(img_path).stem

@@ -10,15 +10,7 @@ from mmdet.datasets import MDETRStyleRefCocoDataset
 from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import DATASETS
 
-from .checked_records import (
-    CheckedDataset,
-    CheckedRecords,
-    Size,
-    Unusable,
-    check_box,
-    check_text,
-    field,
-)
+from .checked_records import CheckedDataset, CheckedRecords, Size, Unusable, check_box, check_text, field
 
 _NOUN, _OBJECTS = 'expressions', 'objects of instances_file'
 
@@ -100,13 +92,7 @@ class RefExpDataset(CheckedDataset):
                 objects.setdefault(image_id, []).append(box)
         return self.keep(enumerate(records), lambda pair: self._read(*pair, sizes, objects))
 
-    def _read(
-        self,
-        index: int,
-        record: Any,
-        sizes: dict[Any, Size],
-        objects: dict[Any, list[list[float]]],
-    ) -> dict:
+    def _read(self, index: int, record: Any, sizes: dict[Any, Size], objects: dict[Any, list[list[float]]]) -> dict:
         image_id = field(record, 'image_id', (int, str), _NOUN)
         size = sizes.get(image_id)
         if self.instances_file and size is None:

@@ -36,11 +36,7 @@ class TaskSampler(SeededInfiniteSampler):
     """
 
     def __init__(
-        self,
-        dataset: SeededDataset,
-        weights: Sequence[float],
-        batch_size: int,
-        seed: int | None = None,
+        self, dataset: SeededDataset, weights: Sequence[float], batch_size: int, seed: int | None = None
     ) -> None:
         concat = getattr(dataset, 'dataset', None)
         if not isinstance(concat, ConcatDataset):

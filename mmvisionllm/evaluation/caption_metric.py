@@ -125,11 +125,7 @@ class CaptionMetric(COCOCaptionMetric):
         references = self._tokenize({i: self._references[i] for i in predictions})
         predictions = self._tokenize(predictions)
         scores = {}
-        for scorer, *names in (
-            (Bleu(4), *METRIC_NAMES[:4]),
-            (Rouge(), 'ROUGE_L'),
-            (Cider(), 'CIDEr'),
-        ):
+        for scorer, *names in ((Bleu(4), *METRIC_NAMES[:4]), (Rouge(), 'ROUGE_L'), (Cider(), 'CIDEr')):
             if set(names) & set(self.metrics):
                 with contextlib.redirect_stdout(io.StringIO()):  # they print as they go
                     score, _ = scorer.compute_score(references, predictions)

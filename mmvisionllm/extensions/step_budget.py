@@ -9,11 +9,7 @@ from mmvisionllm.models.language_models import InstructionTokenizer
 
 
 def images_within(
-    budget: int,
-    tokenizer: InstructionTokenizer,
-    instructions: Sequence[Instruction],
-    counts: Sequence[int],
-    tokens: int,
+    budget: int, tokenizer: InstructionTokenizer, instructions: Sequence[Instruction], counts: Sequence[int], tokens: int
 ) -> list[int]:
     """Which images of a batch a training step answers for: from the first on, as many as a number of tokens allows.
 

@@ -67,9 +67,7 @@ class OutlinePretraining(LanguagePretraining):
         device = fewest.device
         names = sorted({name for i in asked for name in i.categories})
         words = head.language_model.name_embeddings(names)
-        classes = torch.stack(
-            [torch.randint(len(i.categories), shape[1:], device=device) for i in asked],
-        )
+        classes = torch.stack([torch.randint(len(i.categories), shape[1:], device=device) for i in asked])
         which = [[names.index(i.categories[c]) for c in row] for i, row in zip(asked, classes.tolist())]
         content = words[torch.tensor(which, device=device)]
         content = content + torch.randn_like(content) * head.language_model.added.std * self.noise

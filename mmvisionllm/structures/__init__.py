@@ -3,11 +3,4 @@
 from .boundary import boundary_points, instance_points, points_to_masks, points_to_rles
 from .sampling import EVEN_SAMPLINGS, SAMPLINGS
 
-__all__ = [
-    'EVEN_SAMPLINGS',
-    'SAMPLINGS',
-    'boundary_points',
-    'instance_points',
-    'points_to_masks',
-    'points_to_rles',
-]
+__all__ = ['EVEN_SAMPLINGS', 'SAMPLINGS', 'boundary_points', 'instance_points', 'points_to_masks', 'points_to_rles']

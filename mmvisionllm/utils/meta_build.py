@@ -119,10 +119,7 @@ def format_counts(counts: Mapping[str, Count]) -> str:
     """A Markdown table with a line of totals."""
     rows = [
         *counts.items(),
-        (
-            'all',
-            Count(sum(c.trainable for c in counts.values()), sum(c.total for c in counts.values())),
-        ),
+        ('all', Count(sum(c.trainable for c in counts.values()), sum(c.total for c in counts.values()))),
     ]
     lines = ['| part | trainable | total |', '|---|---:|---:|']
     lines += [f'| {part} | {count.trainable:,} | {count.total:,} |' for part, count in rows]

@@ -181,10 +181,7 @@ def test_data_samples_on_request(inferencer, image):
         (dict(categories=['star', 'star']), 'more than once'),
         (dict(categories='star'), 'must be a list of names'),
         (dict(instruction='{"a": <c0>} <image>', categories=['b']), 'give one of the two'),
-        (
-            dict(instruction=Instruction.from_text('<image>', ['a']), categories=['a']),
-            'has its own categories',
-        ),
+        (dict(instruction=Instruction.from_text('<image>', ['a']), categories=['a']), 'has its own categories'),
     ],
 )
 def test_instructions_that_nobody_can_follow(inferencer, image, call, message):
@@ -254,8 +251,7 @@ def test_models_by_name(scenes):
 
 
 @pytest.mark.parametrize(
-    'path',
-    ['/nowhere/visionllm_tiny_scenes.py', 'nowhere/visionllm_tiny_scenes.py', 'visionllm_*', ''],
+    'path', ['/nowhere/visionllm_tiny_scenes.py', 'nowhere/visionllm_tiny_scenes.py', 'visionllm_*', '']
 )
 def test_files_that_are_not_there(path):
     with pytest.raises(FileNotFoundError, match='is neither a config file nor a model'):

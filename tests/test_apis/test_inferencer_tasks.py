@@ -114,11 +114,7 @@ def test_an_expression_is_the_only_category(inferencer, image):
         (dict(question=QUESTION, instruction='In <image>: <question>'), f'In <image>: {QUESTION}'),
         (dict(task='vqa', question=QUESTION, instruction='<image>'), f'<image> {QUESTION}'),
         (
-            dict(
-                task='conversation',
-                instruction='<question>',
-                question='Tell me about <image>, please',
-            ),
+            dict(task='conversation', instruction='<question>', question='Tell me about <image>, please'),
             'Tell me about <image>, please',
         ),
     ],
@@ -135,11 +131,7 @@ def test_ways_to_ask_the_same(inferencer, image):
     answers = [
         predict(inferencer, image, question=QUESTION),
         predict(inferencer, image, instruction=template, question=QUESTION),
-        predict(
-            inferencer,
-            image,
-            instruction=Instruction.from_text(template, task='vqa', question=QUESTION),
-        ),
+        predict(inferencer, image, instruction=Instruction.from_text(template, task='vqa', question=QUESTION)),
     ]
     assert answers[0] == answers[1] == answers[2]
 
@@ -243,16 +235,8 @@ def test_a_misread_format_is_no_crash(stage2, image):
         (dict(task='dance'), ValueError, "unknown task 'dance'"),
         (dict(question=' '), InstructionError, 'the question is empty'),
         (dict(question='is <c1> here?'), InstructionError, 'reserves'),
-        (
-            dict(task='captioning', instruction='<image> (c, x1, y1, x2, y2)'),
-            InstructionError,
-            'answers by text',
-        ),
-        (
-            dict(instruction='<image> (c, x1, y1)', categories=TWO),
-            FormatError,
-            'cannot read the output format',
-        ),
+        (dict(task='captioning', instruction='<image> (c, x1, y1, x2, y2)'), InstructionError, 'answers by text'),
+        (dict(instruction='<image> (c, x1, y1)', categories=TWO), FormatError, 'cannot read the output format'),
         (
             dict(instruction=Instruction.from_text('<image>', task='captioning'), question=QUESTION),
             InstructionError,

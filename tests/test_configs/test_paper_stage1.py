@@ -42,10 +42,7 @@ def small_model(cfg):
     model = cfg.model
     model.init_cfg = model.backbone.init_cfg = None
     model.neck.encoder.num_layers, model.neck.decoder.num_layers = 1, 2
-    for part, kind in (
-        (model.neck.text_encoder, 'bert'),
-        (model.bbox_head.language_model, 'llama'),
-    ):
+    for part, kind in ((model.neck.text_encoder, 'bert'), (model.bbox_head.language_model, 'llama')):
         part.update(pretrained=None, tokenizer=TOKENIZER, config=dict(model_type=kind, **size))
     return MODELS.build(model).train()
 

@@ -92,18 +92,9 @@ def data(cfg, tmp_path_factory, moved):
     turns = [{'from': who, 'value': what} for who, what in zip(('human', 'gpt') * 2, said)]
     for split in ('train', 'val'):
         write(root / f'annotations/instances_{split}2017.json', instances)
-    write(
-        root / 'annotations/captions_train2017.json',
-        dict(images=instances['images'], annotations=captions),
-    )
-    write(
-        root / 'annotations/coco_karpathy_test.json',
-        [dict(image='val2014/1.png', caption=['a dog'])],
-    )
-    write(
-        root / 'annotations/coco_karpathy_test_gt.json',
-        dict(images=[dict(id=1)], annotations=captions),
-    )
+    write(root / 'annotations/captions_train2017.json', dict(images=instances['images'], annotations=captions))
+    write(root / 'annotations/coco_karpathy_test.json', [dict(image='val2014/1.png', caption=['a dog'])])
+    write(root / 'annotations/coco_karpathy_test_gt.json', dict(images=[dict(id=1)], annotations=captions))
     write(root / 'llava_instruct_150k.json', [dict(id='1', image='1.png', conversations=turns)])
     for name in ('refcoco_train', 'refcoco+_train', 'refcocog_train', 'refcoco_val'):
         expression = dict(size, id=1, original_id=1, dataset_name=name.split('_')[0], caption='the dog')

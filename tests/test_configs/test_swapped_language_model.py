@@ -57,9 +57,7 @@ def one_image():
 def test_one_option_swaps_the_language_model(build_config, llm_folder, bert, name):
     llm = llm_folder(model_type='qwen2', tie_word_embeddings=True, tokenizer=OWN_TOKENIZER, vocab_size=1728)
     cfg = build_config(
-        name,
-        f'model.bbox_head.language_model.pretrained={llm}',
-        f'model.neck.text_encoder.pretrained={bert}',
+        name, f'model.bbox_head.language_model.pretrained={llm}', f'model.neck.text_encoder.pretrained={bert}'
     )
     init_default_scope('mmdet')
     torch.manual_seed(0)

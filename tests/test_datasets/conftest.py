@@ -18,13 +18,7 @@ def build(tmp_path):
     def _build(kind, document, **kwargs):
         text = document if isinstance(document, str) else json.dumps(document)
         (tmp_path / 'data.json').write_text(text)
-        cfg = dict(
-            type=kind,
-            ann_file='data.json',
-            data_root=str(tmp_path),
-            data_prefix=dict(img='images'),
-            pipeline=[],
-        )
+        cfg = dict(type=kind, ann_file='data.json', data_root=str(tmp_path), data_prefix=dict(img='images'), pipeline=[])
         return DATASETS.build(cfg | kwargs)
 
     return _build

@@ -14,10 +14,7 @@ from mmvisionllm.structures import instance_points
 def write(folder, annotations, names=('cat', 'dog')):
     boxes = [dict(dict(area=a['bbox'][2] * a['bbox'][3], iscrowd=0), **a) if 'area' not in a else a for a in annotations]
     data = dict(
-        images=[
-            dict(id=1, file_name='1.jpg', width=100, height=50),
-            dict(id=2, file_name='2.jpg', width=100, height=50),
-        ],
+        images=[dict(id=1, file_name='1.jpg', width=100, height=50), dict(id=2, file_name='2.jpg', width=100, height=50)],
         categories=[dict(id=10 * (i + 1), name=n) for i, n in enumerate(names)],
         annotations=[dict(id=i, image_id=1, **a) for i, a in enumerate(boxes)],
     )
@@ -29,13 +26,7 @@ def write(folder, annotations, names=('cat', 'dog')):
 def build(path, kind='CheckedCocoDataset', classes=('cat', 'dog'), **kwargs):
     return DATASETS.build(
         {
-            **dict(
-                type=kind,
-                ann_file=path,
-                metainfo=dict(classes=classes),
-                data_prefix=dict(img='images'),
-                pipeline=[],
-            ),
+            **dict(type=kind, ann_file=path, metainfo=dict(classes=classes), data_prefix=dict(img='images'), pipeline=[]),
             **kwargs,
         }
     )
@@ -52,10 +43,7 @@ BAD = {
         dict(bbox=[10, 10, 5, -3], category_id=10, area=15),
         dict(bbox=[10, 10, 5, 5], category_id=10, area=0),
     ],
-    'outside of their image': [
-        dict(bbox=[100, 10, 5, 5], category_id=10),
-        dict(bbox=[10, -20, 5, 5], category_id=20),
-    ],
+    'outside of their image': [dict(bbox=[100, 10, 5, 5], category_id=10), dict(bbox=[10, -20, 5, 5], category_id=20)],
     'less than a pixel wide or high': [dict(bbox=[10, 10, 0.5, 9], category_id=10)],
     'of categories that are not in metainfo.classes': [dict(bbox=[1, 1, 5, 5], category_id=30)],
     'marked "ignore"': [dict(bbox=[1, 1, 5, 5], category_id=10, ignore=True)],
@@ -165,10 +153,7 @@ BAD_MASKS = {
         [[100, 10, 130, 10, 130, 30]],
         [[-9, 10, -1, 10, -1, 30], [110, 10, 120, 10, 120, 30]],
     ],
-    'with a mask of another size than their image': [
-        runs(0, 5000, size=(100, 50)),
-        dict(counts=[0, 5000]),
-    ],
+    'with a mask of another size than their image': [runs(0, 5000, size=(100, 50)), dict(counts=[0, 5000])],
     'with an empty mask': [runs(5000), dict(size=[50, 100], counts='Xl4')],
     'with a segmentation that cannot be read': [
         'polygon',

@@ -7,29 +7,12 @@ from hypothesis import strategies as st
 
 import mmvisionllm  # noqa: F401  registers the datasets
 from mmdet.registry import DATASETS
-from mmvisionllm.datasets.checked_records import (
-    Unusable,
-    check_box,
-    check_text,
-    field,
-    load_json,
-    load_lists,
-)
+from mmvisionllm.datasets.checked_records import Unusable, check_box, check_text, field, load_json, load_lists
 
 READERS = ('CaptionDataset', 'LLaVAInstructDataset', 'RefExpDataset', 'VQADataset')
 KEYS = [
     *('images', 'annotations', 'questions'),
-    *(
-        'id',
-        'image_id',
-        'file_name',
-        'image',
-        'caption',
-        'question',
-        'question_id',
-        'answers',
-        'answer',
-    ),
+    *('id', 'image_id', 'file_name', 'image', 'caption', 'question', 'question_id', 'answers', 'answer'),
     *('expression', 'bbox_xyxy', 'conversations', 'from', 'value', 'width', 'height'),
 ]
 
@@ -135,8 +118,7 @@ def folder(tmp_path_factory):
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just('<image> a')
 JSON = st.recursive(
-    LEAVES,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
 )
 
 

@@ -153,10 +153,7 @@ def test_refcoco_leaves_out_what_cannot_be_used(build):
     document['images'][0]['caption'] = ''
     document['annotations'][1]['bbox'] = [200, 2, 9, 9]
     dataset = build('RefCocoExpressionDataset', document)
-    assert dataset.skipped == {
-        'empty expressions': 1,
-        'expressions whose box lies outside of the image': 1,
-    }
+    assert dataset.skipped == {'empty expressions': 1, 'expressions whose box lies outside of the image': 1}
     assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [2]
 
 

@@ -66,13 +66,7 @@ def test_what_is_left_out_is_counted_and_logged(vqa, tmp_path, log):
         None,
         question(6),
     ]
-    annotations = [
-        answers(1, 'yes', ' '),
-        answers(3, 'yes'),
-        answers(4, 'yes'),
-        answers(6),
-        dict(question_id=2),
-    ]
+    annotations = [answers(1, 'yes', ' '), answers(3, 'yes'), answers(4, 'yes'), answers(6), dict(question_id=2)]
     dataset = vqa(questions, annotations)
     assert dataset.skipped == {
         'empty answers': 1,

@@ -24,11 +24,7 @@ from small_training import CONFIG, each, forkserver, small_config
 from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from mmvisionllm.engine import build_runner
 from mmvisionllm.models import VisionLLM
-from mmvisionllm.utils import (
-    allow_mmengine_checkpoints,
-    prepare_launcher,
-    set_local_rank,
-)
+from mmvisionllm.utils import allow_mmengine_checkpoints, prepare_launcher, set_local_rank
 
 LIMIT = 300  # seconds; a busy machine takes 20
 

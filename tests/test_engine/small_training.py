@@ -171,10 +171,7 @@ def forkserver(module: str) -> BaseContext:
 
 
 def train(
-    cfg: Config,
-    resume: bool = False,
-    kill: tuple[int, float] | None = None,
-    deadly: tuple[str, int] | None = None,
+    cfg: Config, resume: bool = False, kill: tuple[int, float] | None = None, deadly: tuple[str, int] | None = None
 ) -> None:
     """Train in a new process until it ends or is killed.
 

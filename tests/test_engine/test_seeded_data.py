@@ -57,11 +57,7 @@ def test_a_sample_is_drawn_anew_in_every_epoch(dataset, sampler):
 
 
 @pytest.mark.parametrize(
-    'ours, theirs',
-    [
-        (SeededInfiniteSampler, InfiniteSampler),
-        (SeededDefaultSampler, DefaultSampler),
-    ],
+    'ours, theirs', [(SeededInfiniteSampler, InfiniteSampler), (SeededDefaultSampler, DefaultSampler)]
 )
 @pytest.mark.parametrize('shuffle', [True, False])
 def test_order_is_that_of_mmengine(dataset, ours, theirs, shuffle):

@@ -103,11 +103,7 @@ def test_odd_predictions_stay_with_their_images(tmp_path):
 
 def test_a_reference_is_a_perfect_caption(tmp_path):
     references = {i: many[1:] for i, many in REFERENCES.items()}
-    cfg = dict(
-        ann_file=write(tmp_path / 'captions.json', references),
-        metrics=METRIC_NAMES,
-        ptb_tokenizer=False,
-    )
+    cfg = dict(ann_file=write(tmp_path / 'captions.json', references), metrics=METRIC_NAMES, ptb_tokenizer=False)
     made = evaluate(cfg, {i: many[0] for i, many in references.items()})
     assert made.pop('caption/CIDEr') == pytest.approx(10)
     assert made == pytest.approx(dict.fromkeys(made, 1))

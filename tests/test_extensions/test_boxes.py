@@ -4,10 +4,7 @@ from mmengine.structures import InstanceData
 
 ASSIGNER = dict(
     type='HungarianAssigner',
-    match_costs=[
-        dict(type='ClassificationCost', weight=1.0),
-        dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy'),
-    ],
+    match_costs=[dict(type='ClassificationCost', weight=1.0), dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy')],
 )
 META = dict(img_shape=(40, 80))
 

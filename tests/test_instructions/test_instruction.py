@@ -5,18 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmvisionllm.instructions import (
-    FormatError,
-    Instruction,
-    InstructionError,
-    OutputFormat,
-    load_templates,
-)
-from mmvisionllm.instructions.instruction import (
-    check_categories,
-    parse_categories,
-    render_categories,
-)
+from mmvisionllm.instructions import FormatError, Instruction, InstructionError, OutputFormat, load_templates
+from mmvisionllm.instructions.instruction import check_categories, parse_categories, render_categories
 from mmvisionllm.instructions.vocabulary import ADDED_TOKEN_PATTERN
 
 NASTY = (

@@ -14,11 +14,7 @@ def test_unknown_task_lists_the_known_ones():
 
 
 def test_answers_are_texts_or_sets_of_objects():
-    assert {name for name, task in TASKS.items() if task.default_format.is_text} == {
-        'captioning',
-        'vqa',
-        'conversation',
-    }
+    assert {name for name, task in TASKS.items() if task.default_format.is_text} == {'captioning', 'vqa', 'conversation'}
     for task in TASKS.values():
         assert (task.answer is not None) == task.default_format.is_text
         assert ('<format>' in task.placeholders) != task.default_format.is_text

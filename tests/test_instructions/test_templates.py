@@ -27,10 +27,7 @@ def test_every_template_makes_an_instruction(task, split):
         assert template.index('<image>') > template.index(TASKS[task].placeholders[1])
         for num_points in (2, 24):
             made = Instruction.from_text(
-                template.replace('<expression>', '<class>'),
-                categories=names,
-                task=task,
-                num_points=num_points,
+                template.replace('<expression>', '<class>'), categories=names, task=task, num_points=num_points
             )
             assert made.output_format == OutputFormat(num_points)
             assert made.text.count('{"person":<c0>,"black cat":<c1>}') == 1

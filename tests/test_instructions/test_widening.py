@@ -4,13 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmvisionllm.instructions import load_templates
-from mmvisionllm.instructions.widening import (
-    is_near,
-    make_prompt,
-    parse_candidates,
-    refusal,
-    widen,
-)
+from mmvisionllm.instructions.widening import is_near, make_prompt, parse_candidates, refusal, widen
 
 GOOD = {
     'detection': 'Hunt down <class> and note <format> per hit, bounded by <range>, over in <image>',

@@ -8,12 +8,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmvisionllm.scenes.coco_writer import (
-    KINDS,
-    SplitRecords,
-    mask_to_polygons,
-    write_json,
-)
+from mmvisionllm.scenes.coco_writer import KINDS, SplitRecords, mask_to_polygons, write_json
 from mmvisionllm.scenes.scene import random_scene
 from mmvisionllm.scenes.shapes import CATEGORIES
 

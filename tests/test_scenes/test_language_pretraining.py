@@ -17,14 +17,7 @@ def samples():
 
 def build(small, lookup_accuracy=0.0, **kwargs):
     decoder = small.decoder(loss=LOSSES)
-    return small.build(
-        dict(
-            type='LanguagePretraining',
-            bbox_head=decoder,
-            lookup_accuracy=lookup_accuracy,
-            **kwargs,
-        )
-    )
+    return small.build(dict(type='LanguagePretraining', bbox_head=decoder, lookup_accuracy=lookup_accuracy, **kwargs))
 
 
 def train(model, samples, steps):

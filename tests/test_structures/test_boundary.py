@@ -6,13 +6,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
-from mmvisionllm.structures import (
-    SAMPLINGS,
-    boundary_points,
-    instance_points,
-    points_to_masks,
-    points_to_rles,
-)
+from mmvisionllm.structures import SAMPLINGS, boundary_points, instance_points, points_to_masks, points_to_rles
 from mmvisionllm.structures.outline import signed_area
 
 SIDE = 160

@@ -32,11 +32,7 @@ def test_another_language_model(tool, trained_llm, other_llm, tmp_path, capsys):
 
 def test_no_lora(tool, trained_llm, tmp_path, capsys):
     options = ['--cfg-options', 'model.bbox_head.language_model.lora=None']
-    argv = [
-        *trained_llm[:2],
-        str(tmp_path / 'out'),
-        *options,
-    ]
+    argv = [*trained_llm[:2], str(tmp_path / 'out'), *options]
     assert tool.main(argv) == 2
     assert 'the language model has no LoRA' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()

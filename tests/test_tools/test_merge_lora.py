@@ -33,10 +33,7 @@ def test_type(tool, trained_llm, tmp_path):
 
 def test_quantization_for_training_is_left_out(tool, trained_llm, tmp_path):
     """Its library need not even be there."""
-    options = [
-        '--cfg-options',
-        'model.bbox_head.language_model.quantization_config.load_in_4bit=True',
-    ]
+    options = ['--cfg-options', 'model.bbox_head.language_model.quantization_config.load_in_4bit=True']
     assert tool.main([*trained_llm[:2], str(tmp_path), *options]) == 0
 
 

@@ -28,10 +28,7 @@ START = 'deformable-detr-refine_tiny_scenes.py'
 # The embedded default starts from a Deformable DETR.
 DETECTOR = [*TWO_ITERATIONS, 'model.init_cfg.checkpoint=start/iter_2.pth']
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not MIM.exists(), reason='mim is not installed beside this Python'),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MIM.exists(), reason='mim is not installed beside this Python')]
 
 
 @pytest.fixture(scope='module')

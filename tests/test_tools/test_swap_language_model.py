@@ -45,10 +45,7 @@ def qwen(tmp_path_factory) -> Path:
 @pytest.mark.parametrize('lora', [False, True])
 @pytest.mark.parametrize(
     'config, iters, metric',
-    [
-        ('visionllm_tiny_scenes', 3, 'coco/bbox_mAP'),
-        ('visionllm_tiny_scenes_stage2', 8, 'vqa/vqa/accuracy'),
-    ],
+    [('visionllm_tiny_scenes', 3, 'coco/bbox_mAP'), ('visionllm_tiny_scenes_stage2', 8, 'vqa/vqa/accuracy')],
 )
 def test_trains_the_tiny_scenes(qwen, tmp_path, config, iters, metric, lora):
     make_scenes(tmp_path / 'data/scenes', SceneSettings(train=8, val=2, seed=0, image_size=128))

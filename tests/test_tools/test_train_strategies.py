@@ -31,12 +31,7 @@ def test_trains_validates_and_leaves_a_checkpoint(scenes, tmp_path, strategy):
         pytest.importorskip('deepspeed')
     config = tmp_path / 'config.py'
     config.write_text(CONFIG.format(root=ROOT, scenes=scenes, strategy=strategy))
-    environment = {
-        **os.environ,
-        'CUDA_VISIBLE_DEVICES': '-1',
-        'DS_ACCELERATOR': 'cpu',
-        'OMP_NUM_THREADS': '1',
-    }
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1', 'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
     environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))

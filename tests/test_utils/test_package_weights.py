@@ -8,11 +8,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmvisionllm.utils import package_weights as module
-from mmvisionllm.utils.package_weights import (
-    available_weights,
-    load_package_weights,
-    save_package_weights,
-)
+from mmvisionllm.utils.package_weights import available_weights, load_package_weights, save_package_weights
 
 
 @pytest.fixture

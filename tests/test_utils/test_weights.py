@@ -26,10 +26,7 @@ def test_reads_a_training_checkpoint_of_mmengine(tmp_path):
         hub.update_scalar('train/loss', value)
     weights = {'a': torch.arange(3.0)}
     path = tmp_path / 'iter_2.pth'
-    torch.save(
-        dict(meta=dict(iter=2), state_dict=weights, message_hub=hub.state_dict(), optimizer={}),
-        path,
-    )
+    torch.save(dict(meta=dict(iter=2), state_dict=weights, message_hub=hub.state_dict(), optimizer={}), path)
     with pytest.raises(pickle.UnpicklingError):  # holds more than torch alone reads
         torch.load(path, weights_only=True)
     torch.testing.assert_close(read_weights(str(path)), weights)

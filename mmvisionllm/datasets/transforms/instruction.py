@@ -11,13 +11,7 @@ from mmcv.transforms import BaseTransform
 
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
-from mmvisionllm.instructions import (
-    FormatError,
-    Instruction,
-    InstructionError,
-    get_task,
-    load_templates,
-)
+from mmvisionllm.instructions import FormatError, Instruction, InstructionError, get_task, load_templates
 from mmvisionllm.instructions.instruction import check_categories
 from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN, MAX_CATEGORIES
 from mmvisionllm.structures import SAMPLINGS, instance_points
@@ -134,11 +128,7 @@ class AttachInstruction(BaseTransform):
             )
 
     def _make(
-        self,
-        template: str,
-        num_points: int | None,
-        labels: Sequence[int] = (),
-        query: str | None = None,
+        self, template: str, num_points: int | None, labels: Sequence[int] = (), query: str | None = None
     ) -> Instruction:
         names, ids = [self.categories[i] for i in labels], [int(i) for i in labels]
         if '<expression>' in self.task.placeholders:

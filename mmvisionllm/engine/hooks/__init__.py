@@ -6,10 +6,4 @@ from .task_visualization_hook import TaskVisualizationHook
 from .trained_weights_hook import TrainedWeightsHook
 from .training_report_hook import TrainingReportHook
 
-__all__ = [
-    'AtomicCheckpointHook',
-    'ExactResumeHook',
-    'TaskVisualizationHook',
-    'TrainedWeightsHook',
-    'TrainingReportHook',
-]
+__all__ = ['AtomicCheckpointHook', 'ExactResumeHook', 'TaskVisualizationHook', 'TrainedWeightsHook', 'TrainingReportHook']

@@ -121,10 +121,7 @@ def _check_unit(runner: Runner, hook: CheckpointHook, sampler: Sampler | None) -
 def _check_accumulation(runner: Runner, hook: CheckpointHook) -> None:
     loop = runner.train_loop
     count = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-    steps = {
-        'interval': (hook.interval, hook.by_epoch),
-        'save_begin': (hook.save_begin, hook.by_epoch),
-    }
+    steps = {'interval': (hook.interval, hook.by_epoch), 'save_begin': (hook.save_begin, hook.by_epoch)}
     if hook.save_best and runner.val_loop is not None:  # it saves after validation
         steps['val_interval'] = loop.val_interval, isinstance(loop, EpochBasedTrainLoop)
     for name, (step, in_epochs) in steps.items():

@@ -113,12 +113,7 @@ class FullyShardedStrategy(DDPStrategy):
         self._units = list(sharding_units(model))
         for unit in self._units:
             _check_types(unit)
-            fully_shard(
-                unit,
-                mesh=mesh,
-                reshard_after_forward=self.reshard_after_forward,
-                offload_policy=policy,
-            )
+            fully_shard(unit, mesh=mesh, reshard_after_forward=self.reshard_after_forward, offload_policy=policy)
         _check_types(model)
         # The rest is gathered once: embeddings are read outside of their modules' forward.
         fully_shard(model, mesh=mesh, reshard_after_forward=False, offload_policy=policy)

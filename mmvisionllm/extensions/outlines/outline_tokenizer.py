@@ -55,10 +55,7 @@ class OutlineTokenizer(LanguageGuidedTokenizer):
         return tokens if self.training else replace(tokens, outlines=self.outline_refiner(tokens)[-1])
 
     def loss(
-        self,
-        tokens: OutlineTokens,
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
+        self, tokens: OutlineTokens, batch_gt_instances: list[InstanceData], batch_img_metas: list[dict]
     ) -> tuple[dict[str, Tensor], list[Match], OutlineTokens]:
         """See :class:`LanguageGuidedTokenizer`; the outlines of matched tokens come back refined."""
         losses, matches, tokens = super().loss(tokens, batch_gt_instances, batch_img_metas)

@@ -122,12 +122,7 @@ class Block(nn.Module):
         return self._residual(x, self.mlp, self.norm2, after2, self.gamma2)
 
     def _residual(
-        self,
-        x: Tensor,
-        layer: nn.Module,
-        norm: nn.Module,
-        after: nn.Module | None,
-        gamma: Tensor | None,
+        self, x: Tensor, layer: nn.Module, norm: nn.Module, after: nn.Module | None, gamma: Tensor | None
     ) -> Tensor:
         y = norm(layer(x)) if self.post_norm else layer(norm(x))
         if after is not None:

@@ -117,10 +117,7 @@ class VisionLLM(BaseDetector):
         return self.backbone(batch_inputs)
 
     def tokenize(
-        self,
-        batch_inputs: Tensor,
-        batch_data_samples: SampleList,
-        instructions: list[Instruction],
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, instructions: list[Instruction]
     ) -> ImageTokens:
         """Images and instructions -> image tokens."""
         texts = [instruction.plain_text for instruction in instructions]
@@ -142,9 +139,7 @@ class VisionLLM(BaseDetector):
         if sets:
             losses.update(
                 self._set_loss(
-                    tokens.select(sets),
-                    [instructions[i] for i in sets],
-                    [batch_data_samples[i] for i in sets],
+                    tokens.select(sets), [instructions[i] for i in sets], [batch_data_samples[i] for i in sets]
                 )
             )
         if texts:

@@ -45,11 +45,7 @@ class FormatParser(nn.Module):
     max_cached = 10_000  # texts whose formats are kept: expressions differ from image to image
 
     def __init__(
-        self,
-        loss_weight: float = 1.0,
-        num_samples: int = 4,
-        num_practice: int = 0,
-        num_points: tuple[int, int] = (8, 24),
+        self, loss_weight: float = 1.0, num_samples: int = 4, num_practice: int = 0, num_points: tuple[int, int] = (8, 24)
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight

@@ -15,11 +15,7 @@ _CATEGORIES = 3
 
 
 def practice_instructions(
-    number: int,
-    category_sets: Sequence[Sequence[str]],
-    num_points: tuple[int, int],
-    boxes: float,
-    num_bins: int,
+    number: int, category_sets: Sequence[Sequence[str]], num_points: tuple[int, int], boxes: float, num_bins: int
 ) -> list[Instruction]:
     """Instructions for boxes and polygons whose words are partly drawn at random.
 

@@ -74,10 +74,7 @@ class OpenEndedDecoder(BaseModule):
         self.language_model = MODELS.build(language_model)
         self.vocabulary = self.language_model.vocabulary
         self.projector = TokenProjector(
-            embed_dims,
-            self.language_model.hidden_size,
-            self.language_model.added.std,
-            self.num_coordinates,
+            embed_dims, self.language_model.hidden_size, self.language_model.added.std, self.num_coordinates
         )
         self.criterion = MODELS.build({'type': 'SetCriterion', **(loss or {}), 'vocabulary': self.vocabulary})
         self.loss_weight = loss_weight
@@ -107,10 +104,7 @@ class OpenEndedDecoder(BaseModule):
             super().init_weights()
 
     def forward(
-        self,
-        tokens: ImageTokens,
-        instructions: Sequence[Instruction],
-        indices: Tensor | None = None,
+        self, tokens: ImageTokens, instructions: Sequence[Instruction], indices: Tensor | None = None
     ) -> DecodedSet:
         """Answer for all image tokens, or for some of them.
 
@@ -247,11 +241,7 @@ class OpenEndedDecoder(BaseModule):
 
     @torch.no_grad()
     def predict(
-        self,
-        tokens: ImageTokens,
-        instructions: Sequence[Instruction],
-        batch_img_metas: list[dict],
-        rescale: bool = True,
+        self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_img_metas: list[dict], rescale: bool = True
     ) -> list[InstanceData]:
         """Objects of every image, see :func:`read_set`."""
         decoded = self(tokens, instructions)

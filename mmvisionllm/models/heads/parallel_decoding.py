@@ -79,11 +79,7 @@ def object_positions(objects: Tensor, queries: Tensor) -> Tensor:
 
 
 def decode_objects(
-    model: LanguageModel,
-    prefix: Prefix,
-    objects: Tensor,
-    queries: Tensor,
-    tokens_per_pass: int | None = None,
+    model: LanguageModel, prefix: Prefix, objects: Tensor, queries: Tensor, tokens_per_pass: int | None = None
 ) -> Iterator[Tensor]:
     """Hidden states of the objects' queries, some objects at a time.
 

@@ -75,8 +75,4 @@ def embed_rows(language_model: LanguageModel, rows: Sequence[Sequence[int]], ima
     embeddings = language_model.embed(ids)
     if image is not None:
         embeddings = embeddings.masked_scatter(is_image[..., None], image.to(embeddings.dtype))
-    return Prefix(
-        embeddings,
-        SharedPrefixLayout(valid, is_image),
-        heads.pop() if len(heads) == 1 else (),
-    )
+    return Prefix(embeddings, SharedPrefixLayout(valid, is_image), heads.pop() if len(heads) == 1 else ())

@@ -67,12 +67,7 @@ def no_set(instruction: Instruction, img_meta: dict, like: Tensor) -> InstanceDa
 
 
 def read_set(
-    scores: Tensor,
-    points: Tensor,
-    instruction: Instruction,
-    img_meta: dict,
-    max_per_img: int = 100,
-    rescale: bool = True,
+    scores: Tensor, points: Tensor, instruction: Instruction, img_meta: dict, max_per_img: int = 100, rescale: bool = True
 ) -> InstanceData:
     """Read off what scores best.
 

@@ -64,10 +64,7 @@ def encode_turns(
 
 
 def text_loss(
-    model: LanguageModel,
-    image: Tensor,
-    instructions: Sequence[Instruction],
-    batch_turns: Sequence[Sequence[str]],
+    model: LanguageModel, image: Tensor, instructions: Sequence[Instruction], batch_turns: Sequence[Sequence[str]]
 ) -> Tensor:
     """Mean next-token cross-entropy of the answers, over the tokens of all processes.
 
@@ -99,10 +96,7 @@ def text_loss(
 
 
 def generate_texts(
-    model: LanguageModel,
-    image: Tensor,
-    instructions: Sequence[Instruction],
-    **generation: Any,
+    model: LanguageModel, image: Tensor, instructions: Sequence[Instruction], **generation: Any
 ) -> list[str]:
     """Answer by transformers' ``generate``, from a cache of the prefix.
 

@@ -25,12 +25,7 @@ class TokenProjector(nn.Module):
     """
 
     def __init__(
-        self,
-        in_dims: int,
-        out_dims: int,
-        std: float,
-        num_coordinates: int = 2,
-        num_frequencies: int = 8,
+        self, in_dims: int, out_dims: int, std: float, num_coordinates: int = 2, num_frequencies: int = 8
     ) -> None:
         super().__init__()
         self.std = std
@@ -78,11 +73,7 @@ class TokenProjector(nn.Module):
         self.linear.bias.copy_(shift * scale)
 
     def forward(
-        self,
-        embeddings: Tensor,
-        coordinates: Tensor,
-        grad_share: float = 1.0,
-        presence: Tensor | None = None,
+        self, embeddings: Tensor, coordinates: Tensor, grad_share: float = 1.0, presence: Tensor | None = None
     ) -> Tensor:
         """Project.
 

@@ -15,10 +15,7 @@ from .shared_prefix import SharedPrefixLayout
 def _compiled() -> tuple[Callable, Callable]:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    return (
-        torch.compile(flex_attention, dynamic=True),
-        torch.compile(create_block_mask, dynamic=True),
-    )
+    return (torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True))
 
 
 def _block_mask(layout: SharedPrefixLayout, window: int | None, create: Callable) -> object:

@@ -31,13 +31,7 @@ from .prefix_cache import PrefixCache
 from .shared_prefix import PrefixMemory, SharedPrefixLayout
 from .shared_prefix_attention import check_kernel
 from .tokenizer import InstructionTokenizer
-from .transformers_bridge import (
-    body,
-    run_body,
-    run_body_dense,
-    sliding_window,
-    text_config,
-)
+from .transformers_bridge import body, run_body, run_body_dense, sliding_window, text_config
 
 # A tokenizer knows as many words as its model, but for padding: 2.4% of the rows of DeepSeek's, the most we know of.
 _LEAST_SHARE_OF_ROWS = 0.9

@@ -139,8 +139,5 @@ class InstructionTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.hf.decode(
-            ids,
-            skip_special_tokens=False,
-            clean_up_tokenization_spaces=False,
-            spaces_between_special_tokens=False,
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False, spaces_between_special_tokens=False
         )

@@ -69,10 +69,7 @@ def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout
     lm.set_attn_implementation('sdpa')
     try:
         return body(lm)(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=layout.position_ids,
-            use_cache=False,
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=layout.position_ids, use_cache=False
         ).last_hidden_state
     finally:
         lm.set_attn_implementation(IMPLEMENTATION)

@@ -41,10 +41,6 @@ class LanguageFusion(BaseModule):
         """
         pixels = feature.flatten(2).transpose(1, 2)
         heard, _ = self.attention(
-            self.norm(pixels),
-            language,
-            language,
-            key_padding_mask=~language_mask,
-            need_weights=False,
+            self.norm(pixels), language, language, key_padding_mask=~language_mask, need_weights=False
         )
         return (pixels + self.scale * heard).transpose(1, 2).reshape(feature.shape)

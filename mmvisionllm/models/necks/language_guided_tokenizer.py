@@ -11,11 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet.models.layers import (
-    DeformableDetrTransformerDecoder,
-    DeformableDetrTransformerEncoder,
-    SinePositionalEncoding,
-)
+from mmdet.models.layers import DeformableDetrTransformerDecoder, DeformableDetrTransformerEncoder, SinePositionalEncoding
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, OptConfigType
@@ -116,12 +112,7 @@ class LanguageGuidedTokenizer(BaseModule):
         nn.init.normal_(self.level_embed)
         super().init_weights()
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        texts: Sequence[str],
-        batch_data_samples: SampleList,
-    ) -> ImageTokens:
+    def forward(self, features: Sequence[Tensor], texts: Sequence[str], batch_data_samples: SampleList) -> ImageTokens:
         """Tokenize.
 
         Args:
@@ -194,10 +185,7 @@ class LanguageGuidedTokenizer(BaseModule):
         return hidden_states, [reference, *references]
 
     def loss(
-        self,
-        tokens: ImageTokens,
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
+        self, tokens: ImageTokens, batch_gt_instances: list[InstanceData], batch_img_metas: list[dict]
     ) -> tuple[dict[str, Tensor], list[Match], ImageTokens]:
         """L_tok of every decoder layer; keys begin with ``tok_``.
 

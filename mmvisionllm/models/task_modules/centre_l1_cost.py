@@ -19,11 +19,7 @@ class CentreL1Cost(BaseMatchCost):
     """
 
     def __call__(
-        self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        img_meta: dict | None = None,
-        **kwargs: object,
+        self, pred_instances: InstanceData, gt_instances: InstanceData, img_meta: dict | None = None, **kwargs: object
     ) -> Tensor:
         """Compute the cost.
 

@@ -41,9 +41,7 @@ def with_masks(*masks):
     height, width = masks[0].shape
     boxes = torch.arange(4.0 * len(masks)).reshape(-1, 4)
     objects = InstanceData(
-        bboxes=boxes,
-        labels=torch.arange(len(masks)) % 2,
-        masks=BitmapMasks(list(masks), height, width),
+        bboxes=boxes, labels=torch.arange(len(masks)) % 2, masks=BitmapMasks(list(masks), height, width)
     )
     return DetDataSample(gt_instances=objects)
 
@@ -215,8 +213,7 @@ def test_samples_to_be_tested_need_no_answer():
 
 
 @pytest.mark.parametrize(
-    ('task', 'field'),
-    [('grounding', 'text'), ('vqa', 'question'), ('conversation', 'conversation')],
+    ('task', 'field'), [('grounding', 'text'), ('vqa', 'question'), ('conversation', 'conversation')]
 )
 def test_fields_that_were_not_packed_are_asked_for(task, field):
     message = rf"the data sample has no '{field}': add it to PackDetInputs\(meta_keys="
@@ -259,11 +256,7 @@ def test_templates_of_a_file(tmp_path):
     file.write_text(yaml.safe_dump(dict(train=['<image>'])))
     with pytest.raises(ValueError, match='<expression> exactly once'):
         TRANSFORMS.build(
-            dict(
-                type='AttachInstruction',
-                task='grounding',
-                templates=str(file.rename(tmp_path / 'b.yaml')),
-            )
+            dict(type='AttachInstruction', task='grounding', templates=str(file.rename(tmp_path / 'b.yaml')))
         )
 
 

@@ -27,10 +27,7 @@ def removals(monkeypatch, tmp_path):
 
 def test_the_old_checkpoint_goes_when_the_new_one_is_there(toy, tmp_path, removals):
     toy(iters=3, checkpoint=dict(max_keep_ckpts=1))
-    assert removals == [
-        ('iter_1.pth', {'iter_1.pth', 'iter_2.pth'}),
-        ('iter_2.pth', {'iter_2.pth', 'iter_3.pth'}),
-    ]
+    assert removals == [('iter_1.pth', {'iter_1.pth', 'iter_2.pth'}), ('iter_2.pth', {'iter_2.pth', 'iter_3.pth'})]
     assert names(tmp_path / 'run') == {'iter_3.pth'}
 
 
@@ -94,12 +91,7 @@ def test_a_truncated_checkpoint_that_was_asked_for_is_refused(toy, tmp_path):
 
 @pytest.mark.parametrize(
     'settings',
-    [
-        dict(iters=4),
-        dict(iters=5),
-        dict(epochs=2),
-        dict(epochs=1, checkpoint=dict(by_epoch=False, interval=4)),
-    ],
+    [dict(iters=4), dict(iters=5), dict(epochs=2), dict(epochs=1, checkpoint=dict(by_epoch=False, interval=4))],
     ids=['iterations', 'last iteration', 'last epoch', 'end of an epoch'],
 )
 def test_a_killed_validation_is_made_up_for(toy, settings):

@@ -3,11 +3,7 @@
 import pytest
 import torch
 
-from mmvisionllm.engine.hooks.training_report_hook import (
-    expected_memory,
-    format_memory,
-    state_share,
-)
+from mmvisionllm.engine.hooks.training_report_hook import expected_memory, format_memory, state_share
 from mmvisionllm.utils.meta_build import count_parameters
 
 LORA = dict(r=4, target_modules='all-linear')

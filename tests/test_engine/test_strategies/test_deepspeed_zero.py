@@ -53,11 +53,7 @@ def test_frozen_weights_are_not_saved(deepspeed, scenes, tmp_path):
         'model.bbox_head.language_model.torch_dtype': 'bfloat16',
         'model.bbox_head.language_model.lora': dict(r=4, target_modules='all-linear'),
     }
-    cfg = flexible(
-        equal_config(scenes, tmp_path / 'unbroken', 2, **changes),
-        **ZERO2,
-        exclude_frozen_parameters=True,
-    )
+    cfg = flexible(equal_config(scenes, tmp_path / 'unbroken', 2, **changes), **ZERO2, exclude_frozen_parameters=True)
     losses = train_together(cfg, 2)
     saved = tmp_path / 'unbroken/iter_2.pth/mp_rank_00_model_states.pt'
     names = torch.load(saved, weights_only=False)['module']

@@ -26,10 +26,7 @@ def dataset_cfg(root, split='train', **instruction):
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations', with_bbox=True),
             dict(type='Resize', scale=(96, 96), keep_ratio=True),
-            dict(
-                type='PackDetInputs',
-                meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-            ),
+            dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
             instruction,
         ],
     )
@@ -90,10 +87,7 @@ def test_tensor(detector, batch):
 def test_only_what_the_instruction_asks_for_is_answered(detector, scenes):
     dataset = DATASETS.build(dataset_cfg(scenes, given_categories=['star', 'circle']))
     (result,) = run(detector, pseudo_collate([dataset[0]]), 'predict')
-    assert set(result.pred_instances.labels.tolist()) == {
-        CATEGORIES.index('star'),
-        CATEGORIES.index('circle'),
-    }
+    assert set(result.pred_instances.labels.tolist()) == {CATEGORIES.index('star'), CATEGORIES.index('circle')}
 
 
 @pytest.mark.parametrize(
@@ -265,10 +259,7 @@ def test_bfloat16_with_accumulated_gradients(small, scenes, tmp_path, monkeypatc
 
         monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     wrapper = dict(
-        type='AmpOptimWrapper',
-        dtype='bfloat16',
-        accumulative_counts=2,
-        clip_grad=dict(max_norm=0.1, norm_type=2),
+        type='AmpOptimWrapper', dtype='bfloat16', accumulative_counts=2, clip_grad=dict(max_norm=0.1, norm_type=2)
     )
     watch = train(small, scenes, tmp_path / 'amp', wrapper, iters=2)
     assert torch.bfloat16 in watch.dtypes

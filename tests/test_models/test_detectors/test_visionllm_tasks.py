@@ -196,19 +196,14 @@ def test_answers_do_not_depend_on_the_batch(detector, load):
             assert alone.pred_text == expected[i]['pred_text']
         else:
             torch.testing.assert_close(
-                alone.pred_instances.scores,
-                expected[i]['pred_instances'].scores,
-                rtol=1e-3,
-                atol=1e-5,
+                alone.pred_instances.scores, expected[i]['pred_instances'].scores, rtol=1e-3, atol=1e-5
             )
 
 
 def test_other_tasks_have_their_text_where_their_metrics_look(detector, load):
     batch = load('captioning', 'captioning')
     for sample, task, text in zip(
-        batch['data_samples'],
-        ('vqa', 'conversation'),
-        ('What is in <image>?', '<image> What is it?'),
+        batch['data_samples'], ('vqa', 'conversation'), ('What is in <image>?', '<image> What is it?')
     ):
         sample.instruction = Instruction.from_text(text, task=task, num_bins=33)
     answer, turn = run(detector, batch, 'predict')

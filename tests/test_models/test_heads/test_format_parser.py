@@ -12,10 +12,7 @@ from mmvisionllm.models.heads.format_parser import FormatParser
 from mmvisionllm.models.heads.format_practice import practice_instructions
 from mmvisionllm.models.heads.prefix import embed_prefix
 
-SETS = (
-    'Find <class> as <format> in <image>',
-    '<image> Where are <class>? Answer in tuples <format>, please.',
-)
+SETS = ('Find <class> as <format> in <image>', '<image> Where are <class>? Answer in tuples <format>, please.')
 
 
 def reader(small, make, **changes):
@@ -165,10 +162,7 @@ def test_a_few_samples_of_a_batch_are_learnt_from_and_a_text_once(decoder, make)
 def test_formats_are_read_after_a_short_training(small, make):
     decoder = small.build(small.decoder(format_parser=dict(num_samples=8))).train()
     instructions = [make.instruct(n, text=text) for n in (2, 8, 24) for text in SETS]
-    instructions += [
-        make.question('<image> Describe this.'),
-        make.question(LARGER),
-    ]
+    instructions += [make.question('<image> Describe this.'), make.question(LARGER)]
     parameters = decoder.language_model.parameters()
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0)
     for _ in range(80):

@@ -4,16 +4,10 @@ from mmengine.structures import InstanceData
 
 META = dict(img_shape=(40, 80), scale_factor=(0.5, 0.25))
 GROUND_TRUTH = [
-    InstanceData(
-        bboxes=torch.tensor([[8.0, 4.0, 40.0, 24.0], [50.0, 10.0, 70.0, 38.0]]),
-        labels=torch.tensor([30, 0]),
-    ),
+    InstanceData(bboxes=torch.tensor([[8.0, 4.0, 40.0, 24.0], [50.0, 10.0, 70.0, 38.0]]), labels=torch.tensor([30, 0])),
     InstanceData(bboxes=torch.tensor([[0.0, 0.0, 20.0, 20.0]]), labels=torch.tensor([10])),
 ]
-MATCHES = [
-    (torch.tensor([4, 2]), torch.tensor([1, 0])),
-    (torch.tensor([0]), torch.tensor([0])),
-]
+MATCHES = [(torch.tensor([4, 2]), torch.tensor([1, 0])), (torch.tensor([0]), torch.tensor([0]))]
 
 
 def overfit(make, decoder, steps, instructions, objects=GROUND_TRUTH):
@@ -65,10 +59,7 @@ def test_one_batch_is_learnt_by_heart(small, make, loss):
 
 
 def test_objects_that_are_not_asked_for_go_to_none(small, make):
-    instructions = [
-        make.instruct(categories=['heart', 'triangle']),
-        make.instruct(categories=['square', 'star']),
-    ]
+    instructions = [make.instruct(categories=['heart', 'triangle']), make.instruct(categories=['square', 'star'])]
     losses, decoder = overfit(make, small.build(small.decoder()), 60, instructions)
     assert losses['loss_dec_cls'] < 0.05
     decoded = decoder(make.image_tokens(), instructions)
@@ -89,9 +80,7 @@ def test_weight_of_the_losses(small, make):
 
 def test_images_without_objects_cost_nothing_and_break_nothing(small, make):
     decoder = small.build(
-        small.decoder(
-            loss=dict(type='BoxCriterion', loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')),
-        )
+        small.decoder(loss=dict(type='BoxCriterion', loss_bbox=dict(type='L1Loss'), loss_iou=dict(type='GIoULoss')))
     )
     nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
     no_match = (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
@@ -111,19 +100,10 @@ def test_images_without_objects_cost_nothing_and_break_nothing(small, make):
 def test_padding_of_the_objects_does_not_change_the_losses(small, make):
     """An image with two objects beside one with one: the same losses as one by one, averaged over objects."""
     decoder = small.build(small.decoder()).eval()
-    tokens, instructions = (
-        make.image_tokens(),
-        [make.instruct(), make.instruct(categories=make.names[:3])],
-    )
+    tokens, instructions = (make.image_tokens(), [make.instruct(), make.instruct(categories=make.names[:3])])
     together = decoder.loss(tokens, instructions, GROUND_TRUTH, MATCHES, [META] * 2)
     alone = [
-        decoder.loss(
-            tokens.select([i]),
-            instructions[i : i + 1],
-            GROUND_TRUTH[i : i + 1],
-            MATCHES[i : i + 1],
-            [META],
-        )
+        decoder.loss(tokens.select([i]), instructions[i : i + 1], GROUND_TRUTH[i : i + 1], MATCHES[i : i + 1], [META])
         for i in range(2)
     ]
     for key in ('loss_dec_cls', 'loss_dec_loc'):

@@ -13,10 +13,7 @@ ANSWERS = (['a star'], ['two hearts', 'and what else?', 'a plus sign'])
 def build(small, make, std=0.2, **language_model):
     """LoRA's second factors and the projector's last layer are zeros at first; here they have been trained."""
     language_model = {'lora': LORA, **language_model}
-    cfg = small.decoder(
-        language_model=small.language_model(**language_model),
-        format_parser=dict(num_samples=8),
-    )
+    cfg = small.decoder(language_model=small.language_model(**language_model), format_parser=dict(num_samples=8))
     decoder = make.enlarge(small.build(cfg), std)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():

@@ -35,10 +35,7 @@ def perfect(classes, points, locations, num_classes=3, sharpness=50.0):
 CLASSES = torch.tensor([[0, 2], [1, -1]])
 LOCATIONS = torch.tensor([[[0.5, 0.5], [0.25, 0.75]], [[0.5, 0.25], [0.5, 0.5]]])
 CORNERS = torch.tensor(  # on whole bins; two points per object
-    [
-        [[0.25, 0.25, 0.75, 0.75], [0.0, 0.5, 0.5, 1.0]],
-        [[0.25, 0.0, 0.75, 0.5], [0.125, 0.5, 0.5, 0.625]],
-    ]
+    [[[0.25, 0.25, 0.75, 0.75], [0.0, 0.5, 0.5, 1.0]], [[0.25, 0.0, 0.75, 0.5], [0.125, 0.5, 0.5, 0.625]]]
 ).unflatten(-1, (2, 2))
 PRESENT = torch.ones(2, 2, dtype=torch.bool)
 

@@ -16,10 +16,7 @@ NAMES = ('circle', 'square', 'star')
 LABELS = (7, 3, 5)
 ASSIGNER = dict(
     type='HungarianAssigner',
-    match_costs=[
-        dict(type='ClassificationCost', weight=1.0),
-        dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy'),
-    ],
+    match_costs=[dict(type='ClassificationCost', weight=1.0), dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy')],
 )
 
 
@@ -59,10 +56,7 @@ def test_right_answers_are_matched_to_their_objects(number, seed):
 
 
 def test_targets_of_matched_tokens_alone_and_of_all():
-    gt = InstanceData(
-        bboxes=torch.tensor([[0.0, 0.0, 50.0, 25.0], [10.0, 5.0, 20.0, 50.0]]),
-        labels=torch.tensor([3, 9]),
-    )
+    gt = InstanceData(bboxes=torch.tensor([[0.0, 0.0, 50.0, 25.0], [10.0, 5.0, 20.0, 50.0]]), labels=torch.tensor([3, 9]))
     empty = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
     none = torch.zeros(0, dtype=torch.long)
     matches = [(torch.tensor([2, 4]), torch.tensor([1, 0])), (none, none)]

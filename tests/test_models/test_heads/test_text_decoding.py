@@ -90,11 +90,7 @@ def test_loss_with_one_image_token_is_transformers_own(decoder, make):
 
 def test_a_batch_of_different_lengths_is_the_mean_over_all_words(decoder, make):
     tokens = make.image_tokens(3)
-    texts = (
-        'Say in a few words what can be seen in <image>, please.',
-        '<image>',
-        'What is <image>?',
-    )
+    texts = ('Say in a few words what can be seen in <image>, please.', '<image>', 'What is <image>?')
     instructions = [make.question(text) for text in texts]
     batch_turns = [[ANSWERS[0]], [ANSWERS[1], 'and?', ANSWERS[0]], ['']]
     with torch.no_grad():

@@ -21,8 +21,7 @@ def test_tokens_are_projected_one_by_one(projector):
     embeddings, locations = torch.randn(2, 10, 32), torch.rand(2, 10, 2)
     order = torch.randperm(10)
     torch.testing.assert_close(
-        projector(embeddings[:, order], locations[:, order]),
-        projector(embeddings, locations)[:, order],
+        projector(embeddings[:, order], locations[:, order]), projector(embeddings, locations)[:, order]
     )
 
 

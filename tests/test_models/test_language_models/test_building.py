@@ -99,15 +99,9 @@ def test_quantized_folder_without_its_library(small, folder, tmp_path, no_weight
 @pytest.mark.parametrize(
     'config, message',
     [
-        (
-            dict(load_in_4bits=True),
-            'needs load_in_4bit=True, load_in_8bit=True or quant_method, one of',
-        ),
+        (dict(load_in_4bits=True), 'needs load_in_4bit=True, load_in_8bit=True or quant_method, one of'),
         (dict(quant_method='no_such'), 'one of .*gptq'),
-        (
-            dict(load_in_4bit=True, bnb_4bit_type='nf4'),
-            'takes no bnb_4bit_type .did you mean bnb_4bit_quant_type',
-        ),
+        (dict(load_in_4bit=True, bnb_4bit_type='nf4'), 'takes no bnb_4bit_type .did you mean bnb_4bit_quant_type'),
     ],
 )
 def test_unknown_quantization(small, folder, no_weights, config, message):
@@ -126,13 +120,7 @@ def test_only_frozen_weights_from_files_are_quantized(small, folder, other):
 @pytest.mark.parametrize('bits', [4, 8])
 def test_quantized_weights_answer_nearly_alike_and_lora_trains(small, llm_folder, bits):
     folder = llm_folder(hidden_size=64, intermediate_size=128)
-    quantized = build(
-        small,
-        folder,
-        lora=LORA,
-        quantization_config={f'load_in_{bits}bit': True},
-        torch_dtype='bfloat16',
-    )
+    quantized = build(small, folder, lora=LORA, quantization_config={f'load_in_{bits}bit': True}, torch_dtype='bfloat16')
     plain = build(small, folder)
     for model in (quantized, plain):
         model.float_loss = model.text_loss(['a star', 'two hearts and a plus sign'])
@@ -191,10 +179,7 @@ def test_weights_that_are_not_all_there(small, folder, tmp_path):
     """As one saves the decoder without the layer that scores words."""
     broken = shutil.copytree(folder, tmp_path / 'broken')
     AutoModelForCausalLM.from_pretrained(folder).get_decoder().save_pretrained(broken)
-    with pytest.raises(
-        ValueError,
-        match='lack 1 weights, among them lm_head.weight: save it from AutoModelForCausalLM',
-    ):
+    with pytest.raises(ValueError, match='lack 1 weights, among them lm_head.weight: save it from AutoModelForCausalLM'):
         build(small, broken)
 
 

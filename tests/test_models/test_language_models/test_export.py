@@ -76,10 +76,7 @@ def test_only_models_with_adapters(small, llm_folder, tmp_path):
 
 
 def check_merged(model, out, expected, ids):
-    merged, tokenizer = (
-        AutoModelForCausalLM.from_pretrained(out),
-        AutoTokenizer.from_pretrained(out),
-    )
+    merged, tokenizer = (AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out))
     assert tokenizer(TEXT, add_special_tokens=False)['input_ids'] == ids[0].tolist()
     assert len(tokenizer) == len(model.tokenizer)
     assert merged.get_input_embeddings().num_embeddings == merged.get_output_embeddings().out_features

@@ -9,11 +9,7 @@ from mmvisionllm.models.language_models import SharedPrefixLayout
 from mmvisionllm.models.language_models.shared_prefix import PrefixMemory
 
 LLAMA3_ROPE = dict(
-    rope_type='llama3',
-    factor=8.0,
-    low_freq_factor=1.0,
-    high_freq_factor=4.0,
-    original_max_position_embeddings=64,
+    rope_type='llama3', factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
 )
 FAMILIES = {
     'llama': dict(num_key_value_heads=4),
@@ -27,10 +23,7 @@ FAMILIES = {
     'mistral-whole': dict(model_type='mistral', sliding_window=None),
 }
 HAS_FLEX = importlib.util.find_spec('torch.nn.attention.flex_attention') is not None
-KERNELS = [
-    'sdpa',
-    pytest.param('flex_attention', marks=pytest.mark.skipif(not HAS_FLEX, reason='torch < 2.5')),
-]
+KERNELS = ['sdpa', pytest.param('flex_attention', marks=pytest.mark.skipif(not HAS_FLEX, reason='torch < 2.5'))]
 
 
 def build(small, family, **changes):
@@ -99,12 +92,7 @@ def test_passes_from_a_memory_equal_one_pass(small, family, kernel):
     shape = layout.valid, layout.is_image
     first = model(embeddings[:, :12], SharedPrefixLayout(*(s[:, :12] for s in shape)), record=head)
     memory = PrefixMemory(length)
-    second = model(
-        embeddings[:, 12 : length + 5],
-        SharedPrefixLayout(*shape, 1, 5, cached=12),
-        past=head,
-        record=memory,
-    )
+    second = model(embeddings[:, 12 : length + 5], SharedPrefixLayout(*shape, 1, 5, cached=12), past=head, record=memory)
     rest = SharedPrefixLayout(*shape, 3, 5, cached=length)
     third = model(embeddings[:, length + 5 :], rest, past=memory)
     found = torch.cat([first, second, third], 1)

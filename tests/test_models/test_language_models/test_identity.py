@@ -112,7 +112,6 @@ def test_the_same_model_elsewhere_and_in_another_type(small, folder, llm_folder,
 def test_the_name_of_the_other_model_is_told(small, folder, llm_folder):
     other = str(llm_folder(hidden_size=64))
     with pytest.raises(
-        ValueError,
-        match=f"hidden_size': 64.*'name': '{other}'.*'name': '{folder}'.*differ in hidden_size",
+        ValueError, match=f"hidden_size': 64.*'name': '{other}'.*'name': '{folder}'.*differ in hidden_size"
     ):
         build(small, folder).load_state_dict(build(small, other).state_dict(), strict=False)

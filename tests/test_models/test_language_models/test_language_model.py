@@ -254,10 +254,7 @@ def test_lora_trains_adapters_and_added_tokens_alone(small):
     plain = small.build(small.language_model())
     assert all(p.requires_grad for p in plain.parameters())
     frozen = small.build(small.language_model(frozen=True))
-    assert {n for n, p in frozen.named_parameters() if p.requires_grad} == {
-        'added.input',
-        'added.output',
-    }
+    assert {n for n, p in frozen.named_parameters() if p.requires_grad} == {'added.input', 'added.output'}
 
 
 def test_lora_shared_prefix_equals_dense_mask(small):

@@ -19,16 +19,7 @@ def make_layout(rows, num_objects, object_size):
 
 def test_mask_is_the_table_of_the_docstring():
     mask = make_layout(['aiib'], 2, 2).dense_mask()
-    expected = [
-        'x.......',
-        'xxx.....',
-        'xxx.....',
-        'xxxx....',
-        'xxxxx...',
-        'xxxxxx..',
-        'xxxx..x.',
-        'xxxx..xx',
-    ]
+    expected = ['x.......', 'xxx.....', 'xxx.....', 'xxxx....', 'xxxxx...', 'xxxxxx..', 'xxxx..x.', 'xxxx..xx']
     assert mask.shape == (1, 1, 8, 8)
     assert [''.join('x' if m else '.' for m in row) for row in mask[0, 0]] == expected
 
@@ -82,10 +73,7 @@ def test_attention_equals_dense_attention(rows, num_objects, object_size, kv_hea
     k.requires_grad_(), v.requires_grad_()
     ours, weights = shared_prefix_attention(nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout)
     dense = F.scaled_dot_product_attention(
-        q,
-        k.repeat_interleave(groups, 1),
-        v.repeat_interleave(groups, 1),
-        attn_mask=layout.dense_mask(),
+        q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), attn_mask=layout.dense_mask()
     ).transpose(1, 2)
     assert weights is None
     real = F.pad(layout.valid, (0, num_objects * object_size), value=True)
@@ -94,8 +82,7 @@ def test_attention_equals_dense_attention(rows, num_objects, object_size, kv_hea
     torch.testing.assert_close(ours[real], dense[real], **close)
     upstream = torch.randn_like(ours[real])
     for a, b in zip(
-        torch.autograd.grad(ours[real], (q, k, v), upstream),
-        torch.autograd.grad(dense[real], (q, k, v), upstream),
+        torch.autograd.grad(ours[real], (q, k, v), upstream), torch.autograd.grad(dense[real], (q, k, v), upstream)
     ):
         torch.testing.assert_close(a, b, **close)
 

@@ -27,25 +27,14 @@ def save_llama_like(folder: Path, spelling: str) -> Path:
     pieces = ['<unk>', '<s>', '</s>', *(f'<0x{i:02X}>' for i in range(256)), *letters]
     pieces += [a + b for a, b in merges]
     backend = Tokenizer(
-        models.BPE(
-            {p: i for i, p in enumerate(pieces)},
-            merges,
-            unk_token='<unk>',
-            fuse_unk=True,
-            byte_fallback=True,
-        )
+        models.BPE({p: i for i, p in enumerate(pieces)}, merges, unk_token='<unk>', fuse_unk=True, byte_fallback=True)
     )
     if spelling == 'normalizer':
         backend.normalizer = normalizers.Sequence([normalizers.Prepend('▁'), normalizers.Replace(' ', '▁')])
     else:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=spelling, split=False)
     backend.decoder = decoders.Sequence(
-        [
-            decoders.Replace('▁', ' '),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(' ', 1, 0),
-        ]
+        [decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(' ', 1, 0)]
     )
     backend.save(str(folder / 'tokenizer.json'))
     config = dict(tokenizer_class='PreTrainedTokenizerFast', **SPECIAL)

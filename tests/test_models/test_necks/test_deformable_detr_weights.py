@@ -11,11 +11,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmvisionllm.models.necks.deformable_detr_weights import (
-    OWN_PARTS,
-    convert_deformable_detr,
-    has_box_refine,
-)
+from mmvisionllm.models.necks.deformable_detr_weights import OWN_PARTS, convert_deformable_detr, has_box_refine
 from mmvisionllm.utils.meta_build import build_on_meta
 
 ROOT = Path(__file__).parents[3]
@@ -63,9 +59,7 @@ def parts(refine=False, layers=2, num_queries=DETR_QUERIES):
                 num_layers=layers,
                 return_intermediate=True,
                 layer_cfg=dict(
-                    self_attn_cfg=dict(num_heads=8, dropout=0.1, **attention),
-                    cross_attn_cfg=attention,
-                    ffn_cfg=ffn,
+                    self_attn_cfg=dict(num_heads=8, dropout=0.1, **attention), cross_attn_cfg=attention, ffn_cfg=ffn
                 ),
                 post_norm_cfg=None,
             ),
@@ -116,11 +110,7 @@ def build_visionllm(checkpoint=None, text=False, **kwargs):
             bbox_head=dict(
                 type='OpenEndedDecoder',
                 embed_dims=DIMS,
-                language_model=dict(
-                    type='LanguageModel',
-                    tokenizer=TOKENIZER,
-                    config=dict(model_type='llama', **small),
-                ),
+                language_model=dict(type='LanguageModel', tokenizer=TOKENIZER, config=dict(model_type='llama', **small)),
             ),
             init_cfg=checkpoint and dict(type='DeformableDETRWeights', checkpoint=str(checkpoint)),
         )
@@ -197,11 +187,7 @@ def test_initializer_comes_after_the_children_and_leaves_the_rest(tmp_path):
 
 @pytest.mark.parametrize(
     'meta',
-    [
-        dict(dataset_meta=dict(classes=NAMES)),
-        dict(dataset_meta=dict(CLASSES=NAMES)),
-        dict(CLASSES=NAMES),
-    ],
+    [dict(dataset_meta=dict(classes=NAMES)), dict(dataset_meta=dict(CLASSES=NAMES)), dict(CLASSES=NAMES)],
     ids=['mmdet 3', 'mmdet 3 of mmdet 2', 'mmdet 2'],
 )
 @torch.no_grad()

@@ -12,10 +12,7 @@ PAPER = dict(  # centre points alone
     token_head__train_cfg=dict(
         assigner=dict(
             type='HungarianAssigner',
-            match_costs=[
-                dict(type='FocalLossCost', weight=2.0),
-                dict(type='CentreL1Cost', weight=5.0),
-            ],
+            match_costs=[dict(type='FocalLossCost', weight=2.0), dict(type='CentreL1Cost', weight=5.0)],
         )
     ),
 )
@@ -186,9 +183,7 @@ def overfit(neck, steps=40):
 
 
 @pytest.mark.parametrize(
-    'changes',
-    [LANGUAGE_OFF, dict(PAPER), dict(with_box_refine=True)],
-    ids=['off', 'paper', 'refine'],
+    'changes', [LANGUAGE_OFF, dict(PAPER), dict(with_box_refine=True)], ids=['off', 'paper', 'refine']
 )
 def test_one_batch_is_learnt_by_heart(small, changes):
     history, error, score = overfit(small.build(small.neck(**changes)))

@@ -68,17 +68,7 @@ def dcnv3(
     geometry.check_inputs(value, offset, mask)
     chosen = choose_implementation(implementation, value.device.type)
     return _dcnv3(
-        value,
-        offset,
-        mask,
-        kernel,
-        strides,
-        paddings,
-        dilations,
-        groups,
-        geometry.offset_scale,
-        remove_center,
-        chosen,
+        value, offset, mask, kernel, strides, paddings, dilations, groups, geometry.offset_scale, remove_center, chosen
     )
 
 
@@ -138,9 +128,7 @@ def _geometry(
 # Opaque to torch.compile, which would otherwise trace the loops over blocks (and cannot trace an extension at all). The
 # schema is spelled out, since torch 2.4 cannot infer it from annotations that are strings.
 @torch.library.custom_op(
-    'mmvisionllm::dcnv3',
-    mutates_args=(),
-    schema=f'(Tensor value, Tensor offset, Tensor mask, {_GEOMETRY}) -> Tensor',
+    'mmvisionllm::dcnv3', mutates_args=(), schema=f'(Tensor value, Tensor offset, Tensor mask, {_GEOMETRY}) -> Tensor'
 )
 def _dcnv3(value, offset, mask, *settings):  # noqa: ANN001
     *geometry, implementation = settings

@@ -54,14 +54,7 @@ class _Samples:
     """
 
     def __init__(
-        self,
-        offset: Tensor,
-        mask: Tensor,
-        base_y: Tensor,
-        base_x: Tensor,
-        scale: float,
-        height: int,
-        width: int,
+        self, offset: Tensor, mask: Tensor, base_y: Tensor, base_x: Tensor, scale: float, height: int, width: int
     ) -> None:
         groups = mask.size(2)
         x = torch.add(base_x[None, :, None], offset[..., 0], alpha=scale)
@@ -116,13 +109,7 @@ def forward(value: Tensor, offset: Tensor, mask: Tensor, geometry: Geometry) -> 
         table = _table(value[image], dtype)
         for rows in _blocks(out_h, out_w * groups * points, _SAMPLES_FORWARD):
             samples = _Samples(
-                offset[image, rows],
-                mask[image, rows],
-                base_y[rows],
-                base_x,
-                geometry.offset_scale,
-                height,
-                width,
+                offset[image, rows], mask[image, rows], base_y[rows], base_x, geometry.offset_scale, height, width
             )
             index = samples.index.view(-1, points)
             total = None
@@ -150,13 +137,7 @@ def backward(
     for image in range(batch):
         for part in _blocks(groups, out_h * out_w * points, _SAMPLES_BACKWARD):
             samples = _Samples(
-                offset[image, :, :, part],
-                mask[image, :, :, part],
-                base_y,
-                base_x,
-                geometry.offset_scale,
-                height,
-                width,
+                offset[image, :, :, part], mask[image, :, :, part], base_y, base_x, geometry.offset_scale, height, width
             )
             gradient = grad_out[image, :, :, part].to(dtype).flatten(0, 2).contiguous()
             table = _table(value[image, :, :, part], dtype)

@@ -37,19 +37,7 @@ def require(device: str) -> None:
 
 
 @triton.jit
-def _corner(
-    value,
-    start,
-    y,
-    x,
-    inside,
-    channels,
-    height,
-    width,
-    stride_pixel,
-    channel_mask,
-    ACC: tl.constexpr,
-):
+def _corner(value, start, y, x, inside, channels, height, width, stride_pixel, channel_mask, ACC: tl.constexpr):
     """Where one corner's channels are in ``value``, which of them exist, and what they are (0 outside the image)."""
     there = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     # Where there is nothing to read the address must still be one that can be computed.
