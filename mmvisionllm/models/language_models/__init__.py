@@ -1,8 +1,8 @@
 """The language model: tokenizer, added tokens, shared-prefix attention."""
 
 from .language_model import LanguageModel
-from .prefix_cache import PrefixCache
-from .shared_prefix import Prefix, PrefixMemory, SharedPrefixLayout
+from .prefix_cache import PrefixCache, PrefixMemory
+from .shared_prefix import Prefix, SharedPrefixLayout
 from .text_encoder import TextEncoder
 from .tokenizer import InstructionTokenizer
 

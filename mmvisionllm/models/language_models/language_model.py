@@ -27,8 +27,8 @@ from .building import (
     quantized_weights_aside,
 )
 from .identity import SavedWithoutItsFiles, fingerprint
-from .prefix_cache import PrefixCache
-from .shared_prefix import PrefixMemory, SharedPrefixLayout
+from .prefix_cache import PrefixCache, PrefixMemory
+from .shared_prefix import SharedPrefixLayout
 from .shared_prefix_attention import check_kernel
 from .tokenizer import InstructionTokenizer
 from .transformers_bridge import body, run_body, run_body_dense, sliding_window, text_config
@@ -53,9 +53,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         torch_dtype: Type of the model's own weights, e.g. ``'bfloat16'``.
         gradient_checkpointing: Recompute activations in the backward pass.
         attn_implementation: What computes the attention of prefix and objects: ``'sdpa'`` or ``'flex_attention'``.
-        prefix_cache_mb: Most memory in MB for what is kept of instructions between images, see
-            :class:`PrefixCache`; 0 keeps nothing.
-
         quantization_config: Load frozen weights in 4 or 8 bits: ``dict(load_in_4bit=True)`` and further arguments of
             :class:`transformers.BitsAndBytesConfig`, or ``dict(quant_method=...)`` and those of its class.
 
@@ -81,7 +78,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         torch_dtype: str = 'float32',
         gradient_checkpointing: bool = False,
         attn_implementation: str = 'sdpa',
-        prefix_cache_mb: float = 1024,
         quantization_config: dict[str, Any] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
@@ -91,7 +87,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         if tokenizer is None and pretrained is None:
             raise ValueError('a language model built from `config` needs `tokenizer` (path or hub id)')
         self.kernel = check_kernel(attn_implementation)
-        self.prefix_cache = PrefixCache(prefix_cache_mb)
+        self.prefix_cache = PrefixCache()
         self.frozen = bool(lora or pretrained) if frozen is None else frozen
         if quantization_config and not (pretrained and self.frozen):
             raise ValueError(

@@ -142,38 +142,3 @@ class Prefix:
     embeddings: Tensor
     layout: SharedPrefixLayout
     head: tuple[int, ...] = ()
-
-
-class PrefixMemory:
-    """Keys and values of a prefix, layer by layer.
-
-    Args:
-        length: Positions to keep of what is recorded.
-        rows: Sequences of the batch to keep; all by default.
-    """
-
-    def __init__(self, length: int, rows: int | None = None) -> None:
-        self.length, self.rows = length, rows
-        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def record(self, layer: int, key: Tensor, value: Tensor) -> None:
-        """Keep the beginning of (B, H, L, d) keys and values."""
-        keep = slice(self.rows), slice(None), slice(self.length)
-        # A copy: a view would hold the keys of all objects.
-        self.layers[layer] = key[keep].clone(), value[keep].clone()
-
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """What is kept with the keys and values of the positions behind it."""
-        known = (t.expand(key.size(0), -1, -1, -1) for t in self.layers[layer])
-        return tuple(torch.cat([k, new], 2) if new.size(2) else k for k, new in zip(known, (key, value)))
-
-    def head(self, length: int) -> PrefixMemory:
-        """A copy of the first positions of the first sequence."""
-        memory = PrefixMemory(length, rows=1)
-        for layer, (key, value) in self.layers.items():
-            memory.record(layer, key, value)
-        return memory
-
-    @property
-    def nbytes(self) -> int:
-        return sum(t.nbytes for pair in self.layers.values() for t in pair)

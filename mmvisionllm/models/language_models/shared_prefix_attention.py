@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from .flex_kernel import flex_kernel
-from .shared_prefix import PrefixMemory, SharedPrefixLayout
+from .prefix_cache import PrefixMemory
+from .shared_prefix import SharedPrefixLayout
 
 
 def _attend_objects(

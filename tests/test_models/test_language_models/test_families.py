@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
-from mmvisionllm.models.language_models.shared_prefix import PrefixMemory
+from mmvisionllm.models.language_models.prefix_cache import PrefixMemory
 
 LLAMA3_ROPE = dict(
     rope_type='llama3', factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
