@@ -37,7 +37,7 @@ def unseen(cfg: Config, points: int) -> Config:
     test = cfg.test_dataloader.dataset.datasets[number]
     dataset.update(ann_file=test.ann_file, data_prefix=test.data_prefix)
     dataset.pipeline = [step for step in dataset.pipeline if step.type != 'RandomFlip']
-    dataset.pipeline[-1].update(num_points=points, random_template=False, random_categories=0.0, random_order=False)
+    dataset.pipeline[-1].update(num_points=points, random_instruction=False, random_categories=0.0)
     return dataset
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from mmdet.registry import DATASETS, METRICS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmvisionllm.instructions import load_templates
 from mmvisionllm.models.heads.set_reading import detection_scores, read_set
 
 
@@ -79,7 +80,7 @@ def with_objects(cfg: Config) -> dict:
     dataset.test_mode = False
     for step in dataset.pipeline:
         if step['type'] == 'AttachInstruction':
-            step['random_order'] = True
+            step.update(templates=load_templates('detection')[:1], random_instruction=True)
     return dataset
 
 

@@ -28,7 +28,7 @@ optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 load = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-random_set = dict(random_template=True, random_categories=0.9, random_order=True)
+random_set = dict(random_instruction=True, random_categories=0.9)
 
 objects = [
     load,
@@ -55,7 +55,7 @@ grounding = dict(
         dict(type='LoadAnnotations', with_bbox=True),
         resize,
         dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-        dict(type='AttachInstruction', task='grounding', random_template=True),
+        dict(type='AttachInstruction', task='grounding', random_instruction=True),
     ])
 captioning = dict(
     type='CaptionDataset',
@@ -66,7 +66,7 @@ captioning = dict(
         load,
         resize,
         dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
-        dict(type='AttachInstruction', task='captioning', random_template=True),
+        dict(type='AttachInstruction', task='captioning', random_instruction=True),
     ])
 segmentation = dict(
     instances_train,

@@ -56,7 +56,7 @@ def test_segmentation_speaks_of_outlines(split):
 
 
 def test_unknown_split_and_task():
-    with pytest.raises(ValueError, match="unknown template split 'val'"):
+    with pytest.raises(ValueError, match="unknown templates 'val'"):
         load_templates('detection', 'val')
     with pytest.raises(ValueError, match="unknown task 'sing'"):
         load_templates('sing')

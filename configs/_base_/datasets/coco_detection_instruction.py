@@ -32,9 +32,8 @@ train_pipeline = [
     dict(
         type='AttachInstruction',
         categories='coco',
-        random_template=True,
-        random_categories=0.5,  # every other sample sees all 80, as in testing; the paper gives no number
-        random_order=True),
+        random_instruction=True,
+        random_categories=0.5),  # every other sample sees all 80, as in testing; the paper gives no number
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),

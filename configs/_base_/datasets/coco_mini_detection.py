@@ -13,9 +13,8 @@ train_pipeline = [
     dict(
         type='AttachInstruction',
         categories=categories,
-        random_template=True,
-        random_categories=0.9,  # 1 to 80 categories: 40 on average halve the prompt's length
-        random_order=True),
+        random_instruction=True,
+        random_categories=0.9),  # 1 to 80 categories: 40 on average halve the prompt's length
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

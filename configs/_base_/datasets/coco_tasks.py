@@ -17,7 +17,7 @@ resize_train = dict(type='RandomChoiceResize', scales=_base_.scales, keep_ratio=
 resize_test = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
-random_set = dict(random_template=True, random_categories=0.5, random_order=True)
+random_set = dict(random_instruction=True, random_categories=0.5)
 
 detection_train = _base_.train_dataloader.dataset.dataset
 segmentation_train = dict(
@@ -41,7 +41,7 @@ grounding_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     resize_train,
     dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-    dict(type='AttachInstruction', task='grounding', random_template=True),
+    dict(type='AttachInstruction', task='grounding', random_instruction=True),
 ]
 refcoco_train, refcoco_plus_train, refcocog_train = [
     dict(
@@ -60,7 +60,7 @@ captioning_train = dict(
         load,
         resize_train,
         dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
-        dict(type='AttachInstruction', task='captioning', random_template=True),
+        dict(type='AttachInstruction', task='captioning', random_instruction=True),
     ])
 conversation_train = dict(
     type='LLaVAInstructDataset',

@@ -17,10 +17,9 @@ train_pipeline = [
     dict(
         type='AttachInstruction',
         categories=categories,
-        random_template=True,
+        random_instruction=True,
         random_categories=0.3,  # the rest of the samples sees all, as in testing
-        min_categories=3,
-        random_order=True),
+        min_categories=3),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),

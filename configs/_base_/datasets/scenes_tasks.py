@@ -9,10 +9,9 @@ resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 # The paper's randomness; categories as in stage 1.
 random_set = dict(
-    random_template=True,
+    random_instruction=True,
     random_categories=0.3,
-    min_categories=3,
-    random_order=True)
+    min_categories=3)
 
 instances_train = dict(
     type='CheckedCocoDataset',
@@ -69,7 +68,7 @@ grounding_train = dict(
         dict(type='LoadAnnotations', with_bbox=True),
         resize,
         dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-        dict(type='AttachInstruction', task='grounding', random_template=True),
+        dict(type='AttachInstruction', task='grounding', random_instruction=True),
     ])
 captioning_train = dict(
     type='CaptionDataset',
@@ -80,7 +79,7 @@ captioning_train = dict(
         load,
         resize,
         dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
-        dict(type='AttachInstruction', task='captioning', random_template=True),
+        dict(type='AttachInstruction', task='captioning', random_instruction=True),
     ])
 vqa_train = dict(
     type='VQADataset',
@@ -96,7 +95,7 @@ vqa_train = dict(
         dict(
             type='PackDetInputs',
             meta_keys=(*meta_keys, 'question', 'question_id', 'gt_answer', 'gt_answer_weight')),
-        dict(type='AttachInstruction', task='vqa', random_template=True),
+        dict(type='AttachInstruction', task='vqa', random_instruction=True),
     ])
 
 tasks = ('detection', 'segmentation', 'grounding', 'captioning', 'vqa')

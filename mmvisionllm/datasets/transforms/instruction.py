@@ -42,22 +42,21 @@ class AttachInstruction(BaseTransform):
             task's own.
         sampling: Which points stand for a mask, see :func:`~mmvisionllm.structures.sampling.sample_outline`. ``'fitted'``
             loses least; with ``'uniform'``, a point is where it is whatever the number of points.
-        templates: A YAML file of templates, as ``tools/widen_templates.py`` writes it, instead of the task's own.
-        text: The instruction itself, for a fixed one. Defaults to the task's templates.
-        random_template: Draw one of the task's templates per sample; otherwise the first is taken.
-        template_split: ``'train'`` or ``'heldout'``.
+        templates: ``'train'`` or ``'heldout'`` of the task's own, a YAML file as ``tools/widen_templates.py`` writes it,
+            or sentences of one's own.
+        random_instruction: Draw one of the templates per sample, and shuffle the category set; otherwise the first
+            template is taken, with the categories in their order.
         random_categories: Probability with which a sample gets a random subset of the categories instead of all.
         min_categories: Smallest random subset.
         max_categories: Largest category set. If there are more categories, as in LVIS, every sample must get a random
             subset (the paper draws 80 of 1,203).
-        random_order: Shuffle the category set.
         given_categories: Offer only these, in this order (for testing).
         num_bins: Location bins of the model.
 
     Raises:
         InstructionError: for an invalid category set, see :func:`check_categories`, or a size of it that cannot be
             drawn.
-        ValueError: for an unknown task, split or sampling, or a probability out of 0..1.
+        ValueError: for an unknown task, sampling or templates, or a probability out of 0..1.
     """
 
     def __init__(
@@ -66,14 +65,11 @@ class AttachInstruction(BaseTransform):
         task: str = 'detection',
         num_points: int | tuple[int, int] | None = None,
         sampling: str = 'fitted',
-        templates: str | None = None,
-        text: str | None = None,
-        random_template: bool = False,
-        template_split: str = 'train',
+        templates: str | Sequence[str] = 'train',
+        random_instruction: bool = False,
         random_categories: float = 0.0,
         min_categories: int = 1,
         max_categories: int = MAX_CATEGORIES,
-        random_order: bool = False,
         given_categories: Sequence[str] | None = None,
         num_bins: int = 1025,
     ) -> None:
@@ -85,7 +81,7 @@ class AttachInstruction(BaseTransform):
         self.categories: tuple[str, ...] = ()
         if categories is not None:
             self.categories = check_categories(category_names(categories), limit=None)
-        self.templates = (text,) if text else load_templates(task, template_split, templates)
+        self.templates = self._read(templates)
         low, high = num_points if isinstance(num_points, (tuple, list)) else (num_points,) * 2
         if low is not None and low > high:
             raise FormatError(f'num_points={num_points} is no range')
@@ -93,11 +89,10 @@ class AttachInstruction(BaseTransform):
         if sampling not in SAMPLINGS:
             raise ValueError(f'sampling must be one of {SAMPLINGS}, got {sampling!r}')
         self.sampling = sampling
-        self.random_template = random_template
+        self.random_instruction = random_instruction
         self.random_categories = float(random_categories)
         self.min_categories = min_categories
         self.max_categories = max_categories
-        self.random_order = random_order
         self.num_bins = num_bins
         self.labels = np.arange(len(self.categories))
         if given_categories is not None:
@@ -112,6 +107,15 @@ class AttachInstruction(BaseTransform):
         for number in self.num_points:
             example = f'{IMAGE_TOKEN} ?' if self.task.name == 'conversation' else '?'
             self._make(self.templates[0], number, self.labels[:max_categories], example)
+
+    def _read(self, templates: str | Sequence[str]) -> tuple[str, ...]:
+        if not isinstance(templates, str):
+            if not templates:
+                raise InstructionError('templates=[] leaves nothing to ask with')
+            return tuple(templates)
+        if templates.endswith(('.yaml', '.yml')):
+            return load_templates(self.task.name, path=templates)
+        return load_templates(self.task.name, templates)
 
     def _check_sizes(self) -> None:
         count, low, high = len(self.labels), self.min_categories, self.max_categories
@@ -151,14 +155,14 @@ class AttachInstruction(BaseTransform):
             drawn = np.random.permutation(labels)
             chosen = set(drawn[:size].tolist())
             labels = np.array([label for label in labels if label in chosen])
-        if self.random_order:
+        if self.random_instruction:
             labels = np.random.permutation(labels)
         return labels
 
     def transform(self, results: dict) -> dict:
         """Attach an instruction to ``results['data_samples']``."""
         template = self.templates[0]
-        if self.random_template:
+        if self.random_instruction:
             template = self.templates[np.random.randint(len(self.templates))]
         low, high = self.num_points
         num_points = low if low == high else int(np.random.randint(low, high + 1))
@@ -212,6 +216,5 @@ class AttachInstruction(BaseTransform):
         return (
             f'{type(self).__name__}(task={self.task.name!r}, num_points={self.num_points}, '
             f'num_categories={len(self.categories)}, '
-            f'random_template={self.random_template}, random_categories={self.random_categories}, '
-            f'random_order={self.random_order})'
+            f'random_instruction={self.random_instruction}, random_categories={self.random_categories})'
         )

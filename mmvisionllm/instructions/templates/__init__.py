@@ -27,7 +27,7 @@ def load_templates(task: str, split: str = 'train', path: str | None = None) -> 
             the task's placeholders.
     """
     if split not in SPLITS:
-        raise ValueError(f'unknown template split {split!r}; choose one of {SPLITS}')
+        raise ValueError(f'unknown templates {split!r}; choose one of {SPLITS}, a .yaml file, or a list of sentences')
     placeholders = get_task(task).placeholders
     source = Path(path) if path else files(__package__).joinpath(f'{task}.yaml')
     try:

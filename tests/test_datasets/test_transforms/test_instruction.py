@@ -37,13 +37,13 @@ def test_default_is_the_first_template_with_all_categories():
 
 
 def test_templates_are_drawn_from_the_whole_pool():
-    texts = {i.text.split('{')[0] for i in draw(build(random_template=True), 600)}
+    texts = {i.text.split('{')[0] for i in draw(build(random_instruction=True), 600)}
     templates = [t.replace('<format>', '(c, x1, y1, x2, y2)') for t in load_templates('detection')]
     assert texts == {t.replace('<range>', '<p-512>..<p512>').split('<class>')[0] for t in templates}
 
 
 def test_heldout_templates_are_not_those_of_training():
-    (heldout,) = {i.text for i in draw(build(template_split='heldout'), 5)}
+    (heldout,) = {i.text for i in draw(build(templates='heldout'), 5)}
     assert heldout.split('{')[0] == load_templates('detection', 'heldout')[0].split('<class>')[0]
 
 
@@ -69,13 +69,13 @@ def test_share_of_subsets_is_a_probability():
 
 
 def test_order_is_shuffled_with_its_labels():
-    drawn = draw(build(random_order=True), 300)
+    drawn = draw(build(templates=['<class> <image>'], random_instruction=True), 300)
     assert len({i.label_ids for i in drawn}) == 24
     assert all(i.categories == tuple(NAMES[k] for k in i.label_ids) for i in drawn)
 
 
 def test_same_seed_same_instructions():
-    transform = build(random_template=True, random_categories=0.5, random_order=True)
+    transform = build(random_instruction=True, random_categories=0.5)
     assert draw(transform, 20, seed=1) == draw(transform, 20, seed=1)
     assert draw(transform, 20, seed=1) != draw(transform, 20, seed=2)
 
@@ -99,7 +99,7 @@ def test_more_categories_than_one_instruction_takes_are_drawn_from():
 
 
 def test_text_of_ones_own():
-    (only,) = set(draw(build(text='Seek <class> in <image>', num_bins=257), 2))
+    (only,) = set(draw(build(templates=['Seek <class> in <image>'], num_bins=257), 2))
     assert only.text.endswith('Seek {"circle":<c0>,"square":<c1>,"triangle":<c2>,"star":<c3>} in <image>')
 
 
@@ -119,9 +119,10 @@ def test_text_of_ones_own():
         (dict(min_categories=5), InstructionError, r'min_categories=5 is out of 1\.\.4'),
         (dict(random_categories=1.5), ValueError, 'random_categories must be a probability'),
         (dict(task='juggle'), ValueError, "unknown task 'juggle'"),
-        (dict(template_split='val'), ValueError, "unknown template split 'val'"),
-        (dict(text='Seek <class>'), InstructionError, 'must contain <image> exactly once'),
-        (dict(text='<class> <image> (c, x1)'), FormatError, 'cannot read the output format'),
+        (dict(templates='val'), ValueError, "unknown templates 'val'; choose one of .* a .yaml file"),
+        (dict(templates=['Seek <class>']), InstructionError, 'must contain <image> exactly once'),
+        (dict(templates=['<class> <image> (c, x1)']), FormatError, 'cannot read the output format'),
+        (dict(templates=[]), InstructionError, 'nothing to ask with'),
         (dict(num_bins=1024), ValueError, 'odd number'),
     ],
 )
@@ -131,5 +132,5 @@ def test_mistakes_show_when_the_pipeline_is_built(kwargs, error, message):
 
 
 def test_repr_names_what_was_chosen():
-    text = repr(build(random_order=True))
-    assert 'num_categories=4' in text and 'random_order=True' in text
+    text = repr(build(random_instruction=True))
+    assert 'num_categories=4' in text and 'random_instruction=True' in text

@@ -226,7 +226,7 @@ def train(small, scenes, tmp_path, optim_wrapper, iters):
             batch_size=2,
             num_workers=0,
             sampler=dict(type='InfiniteSampler', shuffle=False),
-            dataset=dataset_cfg(scenes, random_template=True, random_categories=0.5),
+            dataset=dataset_cfg(scenes, random_instruction=True, random_categories=0.5),
         ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3), **optim_wrapper),
