@@ -4,7 +4,6 @@
 _base_ = ['./llm_tiny_scenes_pretrain.py']
 tokenizer = '{{ fileDirname }}/../_base_/tokenizers/scenes_coco'
 model = dict(
-    confusion=0.2,  # of each of 80 names: together as much as 0.6 of each of 10
     bbox_head=dict(language_model=dict(tokenizer=tokenizer)))
 max_iters = 2000
 train_dataloader = dict(

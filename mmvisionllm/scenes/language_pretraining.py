@@ -38,8 +38,8 @@ class LanguagePretraining(BaseModel):
         lookup_accuracy: Nothing but looking names up is trained, and that from easy to hard, until this share of them is
             right (a running mean). With the other losses beside it, none was after 150 iterations.
         noise: Standard deviation of the noise in units of the word embeddings' own.
-        confusion: Most that the other names have in an object, each by a random share with this standard deviation:
-            what a detector sees is never one class alone.
+        confusion: Most that other names together have in an object, in units of a name, each by a random share: what a
+            detector sees is never one class alone.
         num_background: Tokens of the prefix that show nothing: random mixtures of all names.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
@@ -182,7 +182,8 @@ class LanguagePretraining(BaseModel):
             noise = noise * (self.accuracy / self.lookup_accuracy)
         elif self.confusion:
             easy = torch.rand(*shape, 2, 1, device=device)
-            others = torch.randn(*shape, len(words), device=device) @ words
+            # Of however many names a batch has: descriptions are ten times as many as categories.
+            others = torch.randn(*shape, len(words), device=device) @ words / len(words) ** 0.5
             noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion * loud
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
         place, words = self.bbox_head.projector.place, tokens + noise

@@ -35,7 +35,6 @@ class LanguageGuidedTokenizer(BaseModule):
         decoder: As in mmdet's ``DeformableDETR``.
         token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
         text_encoder: :class:`TextEncoder`; None turns the language path off.
-        fusion: Arguments of :class:`LanguageFusion`.
         num_queries: M, the number of image tokens.
         positional_encoding: As in mmdet.
         with_box_refine: Refine reference points from layer to layer, as in mmdet.
@@ -52,7 +51,6 @@ class LanguageGuidedTokenizer(BaseModule):
         decoder: ConfigType,
         token_head: ConfigType,
         text_encoder: OptConfigType = None,
-        fusion: OptConfigType = None,
         num_queries: int = 100,
         positional_encoding: OptConfigType = None,
         with_box_refine: bool = False,
@@ -92,8 +90,7 @@ class LanguageGuidedTokenizer(BaseModule):
         if text_encoder is not None:
             self.text_encoder = MODELS.build(text_encoder)
             self.fusions = nn.ModuleList(
-                LanguageFusion(self.embed_dims, self.text_encoder.embed_dims, **(fusion or {}))
-                for _ in range(num_feature_levels)
+                LanguageFusion(self.embed_dims, self.text_encoder.embed_dims) for _ in range(num_feature_levels)
             )
 
     def init_weights(self) -> None:
