@@ -21,7 +21,6 @@ model = dict(
         fade_background=True,
         loss=dict(location_weight=0.5, location_sigma=2.0, loss_bbox=dict(loss_weight=20.0)),
         text_weight=6.0,
-        text_token_grad=5.0,
         format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2)))
 optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 

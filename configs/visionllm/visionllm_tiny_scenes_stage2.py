@@ -37,7 +37,6 @@ model = dict(
         tokens_per_step=450,
         fade_background=True,  # of 20 tokens, four or five are objects
         text_weight=2.0,
-        text_token_grad=5.0,
         loss=dict(
             location_weight=0.5,
             location_sigma=2.0,

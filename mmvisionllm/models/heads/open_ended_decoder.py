@@ -35,8 +35,6 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: Channels of the image tokens.
         loss_weight: Weight of L_dec.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
-        text_token_grad: Factor of the texts' gradient that reaches the image tokens. They have no other loss on the
-            tokens: above 1, they have more of a say in them beside sets of objects.
         fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
             image's tokens to count, they need not find out.
         format_queries: :class:`FormatQueries` or a subclass, the queries of each object.
@@ -62,7 +60,6 @@ class OpenEndedDecoder(BaseModule):
         loss: OptConfigType = None,
         loss_weight: float = 1.0,
         text_weight: float = 1.0,
-        text_token_grad: float = 1.0,
         fade_background: bool = False,
         format_queries: OptConfigType = None,
         format_parser: OptConfigType = None,
@@ -85,7 +82,6 @@ class OpenEndedDecoder(BaseModule):
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.text_weight = text_weight
-        self.text_token_grad = text_token_grad
         self.fade_background = fade_background
         if self.test_cfg['generation'].get('num_return_sequences', 1) != 1:
             raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
@@ -122,11 +118,11 @@ class OpenEndedDecoder(BaseModule):
         """(B, M, num_coordinates) by which tokens enter the language model, of what the tokenizer tells of them."""
         return locations
 
-    def project(self, tokens: ImageTokens, grad_share: float = 1.0, for_text: bool = False) -> Tensor:
+    def project(self, tokens: ImageTokens, for_text: bool = False) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
         coordinates = self.coordinates(tokens.locations, tokens.extents).detach()
         presence = tokens.objectness.detach().sigmoid() if self.fade_background and for_text else None
-        return self.projector(tokens.embeddings, coordinates, grad_share, presence)
+        return self.projector(tokens.embeddings, coordinates, presence)
 
     def decode(
         self,
@@ -221,7 +217,7 @@ class OpenEndedDecoder(BaseModule):
         self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_turns: list[list[str]]
     ) -> dict[str, Tensor]:
         """L_dec for texts: next-token cross-entropy, see :func:`text_loss`."""
-        image = self.project(tokens, grad_share=self.text_token_grad, for_text=True)
+        image = self.project(tokens, for_text=True)
         loss = text_loss(self.language_model, image, instructions, batch_turns)
         return dict(loss_dec_text=loss * self.loss_weight * self.text_weight)
 

@@ -72,25 +72,18 @@ class TokenProjector(nn.Module):
         self.linear.weight.copy_(start * scale)
         self.linear.bias.copy_(shift * scale)
 
-    def forward(
-        self, embeddings: Tensor, coordinates: Tensor, grad_share: float = 1.0, presence: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, embeddings: Tensor, coordinates: Tensor, presence: Tensor | None = None) -> Tensor:
         """Project.
 
         Args:
             embeddings: (B, M, D) e_i.
             coordinates: (B, M, num_coordinates) l_i, and width and height where they are entered, too; normalised.
-            grad_share: Factor of the gradient that reaches the embeddings and the linear layer.
             presence: See :meth:`place`.
 
         Returns:
             (B, M, D_llm).
         """
-
-        def held_back(value: Tensor) -> Tensor:
-            return value if grad_share == 1 else value.detach().lerp(value, grad_share)
-
-        content = held_back(self.linear(embeddings)) + self.mlp(held_back(embeddings))
+        content = self.linear(embeddings) + self.mlp(embeddings)
         return self.place(content, coordinates, presence)
 
     def place(self, content: Tensor, coordinates: Tensor, presence: Tensor | None = None) -> Tensor:

@@ -104,21 +104,6 @@ def test_a_batch_of_different_lengths_is_the_mean_over_all_words(decoder, make):
     torch.testing.assert_close(together, total / count, rtol=1e-5, atol=1e-5)
 
 
-def test_a_text_may_have_more_of_a_say_in_the_image_tokens(small, make):
-    grads = []
-    for factor in (1.0, 5.0):
-        decoder = make.enlarge(small.build(small.decoder(text_token_grad=factor)))
-        tokens = make.image_tokens()
-        tokens.embeddings.requires_grad_()
-        loss = decoder.text_loss(tokens, [make.question()] * 2, [[a] for a in ANSWERS])['loss_dec_text']
-        weights = [decoder.projector.linear.weight, decoder.projector.location.weight]
-        grads.append(torch.autograd.grad(loss, [tokens.embeddings, *weights]))
-    (embeddings, linear, location), (more_embeddings, more_linear, same_location) = grads
-    torch.testing.assert_close(more_embeddings, 5 * embeddings)
-    torch.testing.assert_close(more_linear, 5 * linear)
-    torch.testing.assert_close(same_location, location)
-
-
 def test_texts_do_not_see_what_is_no_object(small, make):
     decoder = make.enlarge(small.build(small.decoder(fade_background=True))).eval()
     tokens, others = make.image_tokens(1), make.image_tokens(1)

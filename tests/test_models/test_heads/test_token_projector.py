@@ -74,22 +74,6 @@ def test_words_and_tokens_enter_alike(projector):
     )
 
 
-@pytest.mark.parametrize('share', [0.0, 0.25, 1.0, 5.0])
-def test_share_of_the_gradient(share):
-    grads = []
-    for grad_share in (1.0, share):
-        torch.manual_seed(0)
-        projector = TokenProjector(32, 64, std=0.02)
-        torch.nn.init.normal_(projector.mlp[-1].weight)
-        embeddings = torch.randn(1, 5, 32, requires_grad=True)
-        projector(embeddings, torch.rand(1, 5, 2), grad_share=grad_share)[..., :7].square().sum().backward()
-        grads.append((embeddings.grad, projector.linear.weight.grad, projector.mlp[0].weight.grad))
-    (full, full_linear, full_mlp), (part, part_linear, part_mlp) = grads
-    torch.testing.assert_close(part, share * full)
-    torch.testing.assert_close(part_linear, share * full_linear)
-    torch.testing.assert_close(part_mlp, full_mlp)
-
-
 @torch.no_grad()
 def test_of_a_projector_of_boxes_one_of_centers_takes_the_centers():
     boxes, centers = (TokenProjector(8, 16, 0.1, num_coordinates=n) for n in (4, 2))
