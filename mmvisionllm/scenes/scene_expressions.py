@@ -13,6 +13,8 @@ from .scene import Scene, random_scene
 from .scene_text import SceneText, SceneTextDataset, sample_rng
 from .shapes import CATEGORIES
 
+MAX_OBJECTS = 8
+
 
 @DATASETS.register_module()
 class SceneExpressionDataset(Dataset):
@@ -36,6 +38,8 @@ class SceneExpressionDataset(Dataset):
         lookups: Share of samples that are of a :class:`SceneTextDataset` instead, categories to look up.
         num_objects: Objects of each of those.
         noise: Factor of the noise on descriptions: the mean of four words is half as long as a word.
+        num_easy: The first samples, whose scenes have one object, then up to two, and so on: what is asked about is
+            read off the only object before it is found among several.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class SceneExpressionDataset(Dataset):
         lookups: float = 0.0,
         num_objects: int = 16,
         noise: float = 0.2,
+        num_easy: int = 0,
     ) -> None:
         self.metainfo = dict(classes=CATEGORIES)
         self.length = length
@@ -65,6 +70,7 @@ class SceneExpressionDataset(Dataset):
         self.captioned = captioned
         self.lookups = lookups
         self.noise = noise
+        self.num_easy = num_easy
         self.names = SceneTextDataset(length, seed, num_bins, num_objects)
 
     def __len__(self) -> int:
@@ -74,9 +80,12 @@ class SceneExpressionDataset(Dataset):
         rng = sample_rng(self.seed, index)
         if rng.random() < self.lookups:
             return self.names[index]
+        most = MAX_OBJECTS
+        if index < self.num_easy:
+            most = 1 + index * (MAX_OBJECTS - 1) // self.num_easy
         found = []
         while not found:  # a scene may have nothing to say about
-            scene = random_scene(rng)
+            scene = random_scene(rng, max_objects=most)
             found = referring_expressions(scene, rng)
         nothing = empty_expression(scene, rng) if rng.random() < self.empty else None
         if rng.random() < self.single:

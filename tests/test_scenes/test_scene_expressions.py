@@ -87,3 +87,11 @@ def test_questions_and_captions_to_answer_with():
     assert max(len(turns) for _, turns in found) > 7
     assert max(len(turns) for s in samples(num_questions=2) for _, turns in s.answers) == 3
     assert not any(s.answers for s in samples(questioned=0.0, captioned=0.0))
+
+
+def test_scenes_are_easy_at_first():
+    dataset = DATASETS.build(dict(type='SceneExpressionDataset', length=90, num_easy=80))
+    sizes = [len(dataset[i]['sample'].names) for i in range(90)]
+    assert set(sizes[:11]) == {1}
+    assert all(size <= 1 + i * 7 // 80 for i, size in enumerate(sizes[:80]))
+    assert max(sizes[60:]) > 4
