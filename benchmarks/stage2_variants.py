@@ -22,7 +22,6 @@ CONFIG = ROOT / 'configs/visionllm/visionllm_tiny_scenes_stage2.py'
 NO_OUTLINES = {'neck.type': 'LanguageGuidedTokenizer', 'neck.outline_refiner': None, 'neck.outline_head': None}
 PARTS = {
     'default': {},
-    'background not faded': {'bbox_head.fade_background': False},
     'no tokens_per_step': {'bbox_head.tokens_per_step': None},
     'no format practice': {'bbox_head.format_parser.num_practice': 0},
     'no refiner': {'neck.outline_refiner': None},

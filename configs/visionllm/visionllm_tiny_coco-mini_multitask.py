@@ -18,7 +18,6 @@ model = dict(
     bbox_head=dict(
         loss_weight=0.5,
         tokens_per_step=450,
-        fade_background=True,
         loss=dict(location_weight=0.5, location_sigma=2.0, loss_bbox=dict(loss_weight=20.0)),
         text_weight=6.0,
         format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2)))

@@ -35,7 +35,6 @@ model = dict(
         # The language model is half of a step: two or three of four images with boxes, one with polygons, and four with
         # expressions.
         tokens_per_step=450,
-        fade_background=True,  # of 20 tokens, four or five are objects
         text_weight=2.0,
         loss=dict(
             location_weight=0.5,

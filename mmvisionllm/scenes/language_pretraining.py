@@ -81,7 +81,7 @@ class LanguagePretraining(BaseModel):
         """
         if mode != 'loss':
             raise ValueError(f"LanguagePretraining has only mode 'loss', got {mode!r}")
-        objects, shown, locations, classes, corners, present = self._objects(sample)
+        objects, locations, classes, corners, present = self._objects(sample)
         instructions = [s.instruction for s in sample]
         with_points = self.with_points and bool(self.can_look_up)
         # From easy to hard: objects stand in the prefix, and <none> is an answer, once names are looked up.
@@ -100,7 +100,7 @@ class LanguagePretraining(BaseModel):
         else:
             losses = criterion.class_loss(decoded, classes, present)
         if self.can_look_up:
-            losses.update(self._text_losses(sample, shown))
+            losses.update(self._text_losses(sample, objects))
         return {**losses, **self._accuracies(decoded.class_logits, classes, present)}
 
     @torch.no_grad()
@@ -129,7 +129,7 @@ class LanguagePretraining(BaseModel):
         places = torch.rand(*shape, 4, device=words.device).split(2, -1)
         return self.bbox_head.projector.place(content, self.bbox_head.coordinates(*places))
 
-    def _text_losses(self, sample: Sequence[SceneText], shown: Tensor) -> dict[str, Tensor]:
+    def _text_losses(self, sample: Sequence[SceneText], objects: Tensor) -> dict[str, Tensor]:
         """Next-token losses of texts alone, of answers to what the objects show, and of formats.
 
         What one process has, all of them compute: they wait for one another.
@@ -138,24 +138,24 @@ class LanguagePretraining(BaseModel):
         texts = [text for s in sample[: self.text_samples] for text in s.texts]
         answers = [(i, *answer) for i, s in enumerate(sample) for answer in s.answers]
         formats = [instruction for s in sample for instruction in s.formats]
-        wanted = torch.tensor([len(texts), len(answers), len(formats)], device=shown.device)
+        wanted = torch.tensor([len(texts), len(answers), len(formats)], device=objects.device)
         all_reduce(wanted)
         losses = {}
         if wanted[0]:
             losses['loss_text'] = model.text_loss(texts) * self.text_weight
         if wanted[1]:
             owners, instructions, turns = zip(*answers) if answers else ((), (), ())
-            loss = text_loss(model, shown[list(owners)], instructions, turns)
+            loss = text_loss(model, objects[list(owners)], instructions, turns)
             losses['loss_answer'] = loss * self.text_weight
         if wanted[2]:
             losses.update(self.bbox_head.format_loss(formats))
         return losses
 
     def _objects(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:
-        """Words as image tokens, as sets and as texts see them.
+        """Words as image tokens.
 
         Returns:
-            (B, M, D) twice, locations (B, M, 2), classes (B, M), corners (B, M, 4), present (B, M).
+            (B, M, D), locations (B, M, 2), classes (B, M), corners (B, M, 4), present (B, M).
         """
         model = self.bbox_head.language_model
         device = model.added.input.device
@@ -186,11 +186,5 @@ class LanguagePretraining(BaseModel):
             others = torch.randn(*shape, len(words), device=device) @ words / len(words) ** 0.5
             noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion * loud
         corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
-        place, words = self.bbox_head.projector.place, tokens + noise
-        places = self.bbox_head.coordinates(locations, extents)
-        objects = shown = place(words, places)
-        if self.bbox_head.fade_background:
-            # About as sure as a tokenizer is.
-            likely, unlikely = 0.5 + 0.5 * torch.rand_like(centre[..., 0]), 0.2 * torch.rand_like(centre[..., 0])
-            shown = place(words, places, torch.where(present, likely, unlikely))
-        return objects, shown, locations, classes, corners, present
+        objects = self.bbox_head.projector.place(tokens + noise, self.bbox_head.coordinates(locations, extents))
+        return objects, locations, classes, corners, present

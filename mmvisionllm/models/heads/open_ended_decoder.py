@@ -35,8 +35,6 @@ class OpenEndedDecoder(BaseModule):
         embed_dims: Channels of the image tokens.
         loss_weight: Weight of L_dec.
         text_weight: Weight of the next-token loss of texts, on top of ``loss_weight``.
-        fade_background: Texts see of a token as much as there is an object, see :meth:`TokenProjector.place`: what of an
-            image's tokens to count, they need not find out.
         format_queries: :class:`FormatQueries` or a subclass, the queries of each object.
         format_parser: :class:`FormatParser`, which reads output formats out of instructions; None takes the formats that
             the instructions were made with, read by rule.
@@ -60,7 +58,6 @@ class OpenEndedDecoder(BaseModule):
         loss: OptConfigType = None,
         loss_weight: float = 1.0,
         text_weight: float = 1.0,
-        fade_background: bool = False,
         format_queries: OptConfigType = None,
         format_parser: OptConfigType = None,
         train_cfg: OptConfigType = None,
@@ -82,7 +79,6 @@ class OpenEndedDecoder(BaseModule):
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.text_weight = text_weight
-        self.fade_background = fade_background
         if self.test_cfg['generation'].get('num_return_sequences', 1) != 1:
             raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
         self.format_parser = None if format_parser is None else MODELS.build({'type': 'FormatParser', **format_parser})
@@ -118,11 +114,10 @@ class OpenEndedDecoder(BaseModule):
         """(B, M, num_coordinates) by which tokens enter the language model, of what the tokenizer tells of them."""
         return locations
 
-    def project(self, tokens: ImageTokens, for_text: bool = False) -> Tensor:
+    def project(self, tokens: ImageTokens) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
         coordinates = self.coordinates(tokens.locations, tokens.extents).detach()
-        presence = tokens.objectness.detach().sigmoid() if self.fade_background and for_text else None
-        return self.projector(tokens.embeddings, coordinates, presence)
+        return self.projector(tokens.embeddings, coordinates)
 
     def decode(
         self,
@@ -217,7 +212,7 @@ class OpenEndedDecoder(BaseModule):
         self, tokens: ImageTokens, instructions: Sequence[Instruction], batch_turns: list[list[str]]
     ) -> dict[str, Tensor]:
         """L_dec for texts: next-token cross-entropy, see :func:`text_loss`."""
-        image = self.project(tokens, for_text=True)
+        image = self.project(tokens)
         loss = text_loss(self.language_model, image, instructions, batch_turns)
         return dict(loss_dec_text=loss * self.loss_weight * self.text_weight)
 
@@ -262,5 +257,5 @@ class OpenEndedDecoder(BaseModule):
     def generate(self, tokens: ImageTokens, instructions: Sequence[Instruction]) -> list[str]:
         """Texts for images, see :func:`generate_texts`."""
         options = dict(max_new_tokens=48, do_sample=False) | self.test_cfg['generation']
-        image = self.project(tokens, for_text=True)
+        image = self.project(tokens)
         return generate_texts(self.language_model, image, instructions, **options)

@@ -72,29 +72,22 @@ class TokenProjector(nn.Module):
         self.linear.weight.copy_(start * scale)
         self.linear.bias.copy_(shift * scale)
 
-    def forward(self, embeddings: Tensor, coordinates: Tensor, presence: Tensor | None = None) -> Tensor:
+    def forward(self, embeddings: Tensor, coordinates: Tensor) -> Tensor:
         """Project.
 
         Args:
             embeddings: (B, M, D) e_i.
             coordinates: (B, M, num_coordinates) l_i, and width and height where they are entered, too; normalised.
-            presence: See :meth:`place`.
 
         Returns:
             (B, M, D_llm).
         """
         content = self.linear(embeddings) + self.mlp(embeddings)
-        return self.place(content, coordinates, presence)
+        return self.place(content, coordinates)
 
-    def place(self, content: Tensor, coordinates: Tensor, presence: Tensor | None = None) -> Tensor:
-        """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above.
-
-        ``presence`` (B, M) in 0 to 1, if given, is how much of the content is shown: what is no object is a mere place.
-        """
+    def place(self, content: Tensor, coordinates: Tensor) -> Tensor:
+        """Put what is already in the language model's space, (B, M, D_llm), to a place; arguments as above."""
         powers = 2.0 ** torch.arange(self.num_frequencies, device=coordinates.device)
         angles = (coordinates[..., None].float() * math.pi * powers).flatten(-2)
         features = torch.cat([angles.sin(), angles.cos()], -1).to(content.dtype)
-        content = self.content_norm(content)
-        if presence is not None:
-            content = content * presence[..., None].to(content.dtype)
-        return self.norm(content + self.location(features)) * self.std
+        return self.norm(self.content_norm(content) + self.location(features)) * self.std

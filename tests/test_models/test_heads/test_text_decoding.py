@@ -104,23 +104,6 @@ def test_a_batch_of_different_lengths_is_the_mean_over_all_words(decoder, make):
     torch.testing.assert_close(together, total / count, rtol=1e-5, atol=1e-5)
 
 
-def test_texts_do_not_see_what_is_no_object(small, make):
-    decoder = make.enlarge(small.build(small.decoder(fade_background=True))).eval()
-    tokens, others = make.image_tokens(1), make.image_tokens(1)
-    tokens.objectness[:] = 20.0
-    tokens.objectness[:, -1] = -20.0
-    others.objectness = tokens.objectness
-    others.embeddings = tokens.embeddings.clone()
-    others.embeddings[:, -1] += 1
-    arguments = [make.question()], [['a star']]
-    texts = [float(decoder.text_loss(t, *arguments)['loss_dec_text'].detach()) for t in (tokens, others)]
-    assert texts[0] == pytest.approx(texts[1], abs=1e-6)
-    sets = [decoder(t, [make.instruct()]).class_logits for t in (tokens, others)]
-    assert (sets[0] - sets[1]).abs().max() > 1e-3
-    others.objectness = torch.full_like(tokens.objectness, 20.0)
-    assert float(decoder.text_loss(others, *arguments)['loss_dec_text']) != pytest.approx(texts[0], abs=1e-4)
-
-
 def test_weights_of_the_loss(small, make):
     arguments = (make.image_tokens(), [make.question()] * 2, [[a] for a in ANSWERS])
     decoder = small.build(small.decoder()).eval()

@@ -28,7 +28,7 @@ def build(small, make, **language_model):
 
 
 def generate_texts(decoder, tokens, instructions, **generation):
-    image = decoder.project(tokens, for_text=True)
+    image = decoder.project(tokens)
     return text_decoding.generate_texts(decoder.language_model, image, instructions, **generation)
 
 

@@ -32,14 +32,6 @@ def test_what_and_where_both_matter(projector):
     assert not torch.allclose(tokens, projector(embeddings + 0.1, locations))
 
 
-def test_what_is_no_object_is_a_mere_place(projector):
-    content, locations = torch.randn(2, 1, 5, 64), torch.rand(1, 5, 2)
-    first, second = (projector.place(c, locations, presence=torch.tensor([[0, 0.1, 0.5, 1, 1]])) for c in content)
-    difference = (first - second).norm(dim=-1)[0]
-    assert difference[0] == 0 < difference[1] < difference[2] < difference[3]
-    torch.testing.assert_close(projector.place(content[0], locations)[:, 3:], first[:, 3:])
-
-
 def test_one_hundredth_of_the_image_is_told_apart(projector):
     """Every pair of locations on a grid has its own code."""
     axis = torch.linspace(0, 1, 101)
