@@ -45,6 +45,8 @@ class LanguagePretraining(BaseModel):
         text_weight: Weight of next-token prediction.
         text_samples: Samples of a batch whose texts are learnt; all of them would cost as much as the boxes.
         with_points: Learn boxes beside classes, once names are looked up.
+        with_sets: Learn sets of objects; without, texts and answers alone. Beside the losses of sets, an optimizer's
+            steps are too short for answers to be learned in tens of thousands of them; what is learned before stays.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class LanguagePretraining(BaseModel):
         text_weight: float = 1.0,
         text_samples: int = 4,
         with_points: bool = True,
+        with_sets: bool = True,
     ) -> None:
         super().__init__()
         self.bbox_head = MODELS.build(bbox_head)
@@ -72,6 +75,7 @@ class LanguagePretraining(BaseModel):
         self.text_weight = text_weight
         self.text_samples = text_samples
         self.with_points = with_points
+        self.with_sets = with_sets
 
     def forward(self, sample: Sequence[SceneText], mode: str = 'loss') -> dict[str, Tensor]:
         """Losses, and the share of names that are looked up right (``acc``).
@@ -82,6 +86,8 @@ class LanguagePretraining(BaseModel):
         if mode != 'loss':
             raise ValueError(f"LanguagePretraining has only mode 'loss', got {mode!r}")
         objects, locations, classes, corners, present = self._objects(sample)
+        if not self.with_sets:
+            return self._text_losses(sample, objects)
         instructions = [s.instruction for s in sample]
         with_points = self.with_points and bool(self.can_look_up)
         # From easy to hard: objects stand in the prefix, and <none> is an answer, once names are looked up.
@@ -137,7 +143,7 @@ class LanguagePretraining(BaseModel):
         model = self.bbox_head.language_model
         texts = [text for s in sample[: self.text_samples] for text in s.texts]
         answers = [(i, *answer) for i, s in enumerate(sample) for answer in s.answers]
-        formats = [instruction for s in sample for instruction in s.formats]
+        formats = [instruction for s in sample for instruction in s.formats] if self.with_sets else []
         wanted = torch.tensor([len(texts), len(answers), len(formats)], device=objects.device)
         all_reduce(wanted)
         losses = {}

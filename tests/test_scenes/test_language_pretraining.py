@@ -105,6 +105,11 @@ def test_boxes_may_be_left_out(small, samples):
     assert set(model(samples)) == {'loss_dec_cls', 'loss_text', 'acc', 'acc_all'}
 
 
+def test_sets_may_be_left_out(small):
+    dataset = DATASETS.build(dict(type='SceneExpressionDataset', length=2, num_bins=33, questioned=1.0))
+    assert set(build(small, with_sets=False)([dataset[i]['sample'] for i in range(2)])) == {'loss_answer'}
+
+
 def test_questions_are_answered_by_looking_at_the_objects(small):
     """The same instruction with other objects before the eyes."""
     dataset = DATASETS.build(
