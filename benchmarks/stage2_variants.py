@@ -23,7 +23,6 @@ NO_OUTLINES = {'neck.type': 'LanguageGuidedTokenizer', 'neck.outline_refiner': N
 PARTS = {
     'default': {},
     'no tokens_per_step': {'bbox_head.tokens_per_step': None},
-    'no format practice': {'bbox_head.format_parser.num_practice': 0},
     'no refiner': {'neck.outline_refiner': None},
     'ellipses instead of outlines': NO_OUTLINES,
     'nor these': {**NO_OUTLINES, 'bbox_head.format_queries.type': 'NoFirstOutlineQueries'},

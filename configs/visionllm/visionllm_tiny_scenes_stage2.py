@@ -40,8 +40,7 @@ model = dict(
             location_weight=0.5,
             location_sigma=2.0,
             loss_bbox=dict(loss_weight=20.0)),
-        # With two samples and no practice, a sixth of the polygons' numbers of points were misread.
-        format_parser=dict(loss_weight=1.0, num_samples=1, num_practice=2)),
+        format_parser=dict(loss_weight=1.0, num_samples=1)),
     test_cfg=dict(generation=dict(max_new_tokens=32)))
 train_dataloader = dict(
     # A process that loads is a third one on two cores, and threads that work in step wait for one another.
