@@ -12,7 +12,6 @@ from mmvisionllm.instructions import Instruction
 from mmvisionllm.models.heads import OpenEndedDecoder
 from mmvisionllm.models.heads.set_criterion import expected_bins
 from mmvisionllm.models.language_models import LanguageModel
-from mmvisionllm.models.structures import ImageTokens
 
 
 @MODELS.register_module()
@@ -48,10 +47,6 @@ class NoFirstOutlineQueries(OutlineQueries):
     """Queries of polygons that hold no first outline, not even the ellipse in a box."""
 
     def forward(
-        self,
-        language_model: LanguageModel,
-        instructions: Sequence[Instruction],
-        tokens: ImageTokens | None = None,
-        indices: Tensor | None = None,
+        self, language_model: LanguageModel, instructions: Sequence[Instruction], *_: object
     ) -> tuple[Tensor, Tensor]:
         return super().forward(language_model, instructions)
