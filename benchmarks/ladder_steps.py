@@ -33,16 +33,6 @@ class CenterDecoder(BoxDecoder):
 
 
 @MODELS.register_module()
-class PlacelessQueries(OutlineQueries):
-    """Queries of polygons that hold no places along the outline."""
-
-    def forward(self, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        self.phase.requires_grad = False
-        self.phase.zero_()  # what text has taught goes, too
-        return super().forward(*args, **kwargs)
-
-
-@MODELS.register_module()
 class NoFirstOutlineQueries(OutlineQueries):
     """Queries of polygons that hold no first outline, not even the ellipse in a box."""
 

@@ -26,7 +26,6 @@ PARTS = {
     'no refiner': {'neck.outline_refiner': None},
     'ellipses instead of outlines': NO_OUTLINES,
     'nor these': {**NO_OUTLINES, 'bbox_head.format_queries.type': 'NoFirstOutlineQueries'},
-    'no places along the outline': {'bbox_head.format_queries.type': 'PlacelessQueries'},
 }
 COLUMNS = [pair for task, first in METRICS.items() for pair in (first, *ALSO.get(task, []))]
 

@@ -61,7 +61,6 @@ def test_pretrained_language_model_fits(name):
         ours = {k: v for k, v in ours.items() if not k.startswith(UNTRAINED)}
         if cfg.model.bbox_head.type == 'OpenEndedDecoder':  # takes what was learned of centers, see TokenProjector
             ours['bbox_head.projector.location.weight'] = torch.Size([256, 64])
-            del theirs['bbox_head.format_queries.phase']  # of polygons in our better form
     else:
         theirs = build(last_checkpoint(init_cfg.checkpoint)).state_dict()
         theirs = {k: v.shape for k, v in theirs.items() if k.startswith(f'{init_cfg.prefix}.')}

@@ -82,8 +82,7 @@ class OpenEndedDecoder(BaseModule):
         if self.test_cfg['generation'].get('num_return_sequences', 1) != 1:
             raise ValueError('an image is answered by one text: leave num_return_sequences out of generation')
         self.format_parser = None if format_parser is None else MODELS.build({'type': 'FormatParser', **format_parser})
-        sizes = dict(dims=self.language_model.hidden_size, std=self.language_model.added.std)
-        self.format_queries = MODELS.build({'type': 'FormatQueries', **(format_queries or {}), **sizes})
+        self.format_queries = MODELS.build({'type': 'FormatQueries', **(format_queries or {})})
 
     def init_weights(self) -> None:
         """Initialise from ``init_cfg``.

@@ -17,15 +17,7 @@ from ..structures import ImageTokens
 
 @MODELS.register_module()
 class FormatQueries(nn.Module):
-    """Embeddings of the format tokens ``<cls> <x1> <y1> ...`` that an instruction asks with.
-
-    Args:
-        dims: Hidden size of the language model.
-        std: Standard deviation of its word embeddings.
-    """
-
-    def __init__(self, dims: int, std: float) -> None:
-        super().__init__()
+    """Embeddings of the format tokens ``<cls> <x1> <y1> ...`` that an instruction asks with."""
 
     def forward(
         self,

@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmvisionllm.extensions import OutlineQueries
 from mmvisionllm.extensions.outlines.structures import OutlineTokens
 from mmvisionllm.instructions import OutputFormat
 from mmvisionllm.models.heads.prefix import embed_prefix
@@ -12,17 +11,9 @@ from mmvisionllm.models.heads.prefix import embed_prefix
 CLOSE = dict(rtol=0, atol=1e-5)
 
 
-def phased(queries, std=0.005):
-    """Queries whose phase has been trained: it adds about as much as the embeddings are."""
-    with torch.no_grad():
-        queries.phase.normal_(std=std, generator=torch.Generator().manual_seed(1))
-
-
 @pytest.fixture(scope='module')
 def decoder(small, make):
-    decoder = make.enlarge(small.build(small.decoder()).eval())
-    phased(decoder.format_queries)
-    return decoder
+    return make.enlarge(small.build(small.decoder()).eval())
 
 
 @pytest.fixture
@@ -55,55 +46,6 @@ def test_queries_of_a_box_beside_a_polygon_are_the_same(decoder, ask):
     assert queries.shape == (2, 49, 32)
     assert mask.sum(1).tolist() == [2, 24] and mask[0, :2].all()
     assert torch.equal(queries[0, :5], rows(decoder, 2))
-
-
-def test_places_are_told_as_loud_as_words_from_the_start(small, make):
-    decoder = small.build(small.decoder())
-    queries, _ = decoder.format_queries(decoder.language_model, [make.instruct(24)])
-    told = (queries[0, 0] - rows(decoder, 24))[1:]
-    torch.testing.assert_close(told.std().item(), decoder.language_model.added.std, rtol=0.2, atol=0)
-
-
-def test_places_draw_nothing_from_the_global_generator(small):
-    cfg = small.decoder()
-    torch.manual_seed(3)
-    small.build(cfg)
-    state = torch.get_rng_state()
-    torch.manual_seed(3)
-    decoder = small.build(cfg)
-    assert torch.equal(torch.get_rng_state(), state)
-    again = OutlineQueries(decoder.language_model.hidden_size, decoder.language_model.added.std)
-    assert torch.equal(again.phase, decoder.format_queries.phase)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_point_is_told_how_far_along_the_outline_it_is(decoder, ask):
-    queries, _ = ask(8, 24)
-    own = (queries - rows(decoder, 24))[:, 1:].unflatten(1, (24, 2))
-    torch.testing.assert_close(own[:, :, 0], own[:, :, 1], **CLOSE)  # x and y of a point are one place
-    of_8, of_24 = own[0, :8, 0], own[1, :, 0]
-    # Point i of 8 is point 3i of 24, and no other.
-    torch.testing.assert_close(of_24[::3], of_8, rtol=0, atol=1e-4)
-    distance = torch.cdist(of_8, of_24) + 9 * torch.eye(24)[::3]
-    assert distance.min() > 0.03
-    assert (queries[0, 3:17] - queries[1, 3:17]).abs().amax(1).min() > 0.01
-    # The class is asked for before any point.
-    assert torch.equal(queries[:, 0], rows(decoder, 24)[:1].expand(2, -1))
-
-
-def test_the_longest_wave_goes_around_once(decoder, make):
-    """With that one alone, the waves of a point are the opposite of those of the one across."""
-    model = decoder.language_model
-    queries, _ = OutlineQueries(32, 0.1, num_harmonics=1)(model, [make.instruct(8)])
-    told = (queries[0, 0] - rows(decoder, 8))[1::2]
-    assert told.norm(dim=1).min() > 0.1
-    torch.testing.assert_close(told[:4], -told[4:], **CLOSE)
-
-
-def test_all_points_of_the_longest_outline_are_told_apart(ask):
-    queries, _ = ask(64)
-    distance = torch.cdist(queries[0], queries[0]) + 9 * torch.eye(129)
-    assert distance.min() > 0.01
 
 
 def test_a_polygon_starts_from_the_ellipse_in_its_box(decoder, make):
@@ -161,13 +103,6 @@ def test_answers_with_boxes_in_a_mixed_batch_are_those_alone(decoder, make):
         for i, number in enumerate((8, 2)):
             alone = decoder(tokens.select([i]), [instructions[i]]).point_logits[0, indices[i]]
             torch.testing.assert_close(some.point_logits[i, :, :number], alone, **CLOSE)
-
-
-def test_the_phase_is_learnt(small, make):
-    decoder = make.enlarge(small.build(small.decoder()))
-    decoded = decoder(make.image_tokens(), [make.instruct(8), make.instruct(2)])
-    decoded.point_logits[..., :3].square().sum().backward()
-    assert decoder.format_queries.phase.grad.abs().sum() > 0
 
 
 def test_text_is_refused(decoder, make):
