@@ -2,7 +2,7 @@
 
     python benchmarks/polygon_ceiling.py [--ann FILE] [--points 8 14 16 24 36] [--largest-piece]
 
-Every instance that is not a crowd goes the whole way: mask -> N points -> offsets from the centre of the annotated box
+Every instance that is not a crowd goes the whole way: mask -> N points -> offsets from the center of the annotated box
 in location bins -> points -> mask. It is rated against the ground truth as a detection of score 1. "bins" rounds to the
 nearest bin, as an argmax does; "exact" leaves the points where they are, as an expectation over bins can. "unrest" says
 how hard points are to learn: the mean distance between a mask's points and those of the same mask at 80% of its
@@ -40,10 +40,10 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
 
 def through_bins(points: np.ndarray, box: list[float], size: np.ndarray) -> np.ndarray:
-    """Points (N, 2) in pixels, as they come back from location bins around the centre of a box (x, y, w, h)."""
+    """Points (N, 2) in pixels, as they come back from location bins around the center of a box (x, y, w, h)."""
     codec = CoordinateCodec()
-    centre = np.array(box[:2]) + np.array(box[2:]) / 2
-    return codec.decode(codec.encode((points - centre) / size)) * size + centre
+    center = np.array(box[:2]) + np.array(box[2:]) / 2
+    return codec.decode(codec.encode((points - center) / size)) * size + center
 
 
 def unrest(mask: np.ndarray, points: np.ndarray, sampling: str) -> float:

@@ -6,7 +6,7 @@ Tests a checkpoint of the stage 2 config as it is, and again with
 
 - grounding: every expression replaced by "the shape", which cuts the language out of the tokenizer's fusion and of the
   language model's prefix alike; beside it, the chance of hitting by taking one of an image's objects at random;
-- captioning and VQA: every image replaced by another one of the test set ("swapped"), and by a grey one ("blind").
+- captioning and VQA: every image replaced by another one of the test set ("swapped"), and by a gray one ("blind").
 
 The last line is JSON.
 """
@@ -62,7 +62,7 @@ def swapped(samples: list[dict]) -> None:
 
 
 def blind(path: Path) -> Callable[[list[dict]], None]:
-    """Every sample gets a grey image, written to ``path``."""
+    """Every sample gets a gray image, written to ``path``."""
     cv2.imwrite(str(path), np.full((128, 128, 3), 127, np.uint8))
 
     def blind(samples: list[dict]) -> None:
@@ -95,13 +95,13 @@ def main() -> None:
     allow_mmengine_checkpoints()
     cfg = Config.fromfile(ROOT / args.config)
     cfg.load_from = args.checkpoint
-    grey = blind(work_dir / 'grey.png')
+    gray = blind(work_dir / 'gray.png')
     result: dict[str, dict[str, float]] = {
         'grounding': {c.__name__: measure(cfg, 'grounding', c, work_dir) for c in (as_is, without_expression)}
     }
     result['grounding']['chance'] = chance(cfg)
     for task in ('captioning', 'vqa'):
-        result[task] = {c.__name__: measure(cfg, task, c, work_dir) for c in (as_is, swapped, grey)}
+        result[task] = {c.__name__: measure(cfg, task, c, work_dir) for c in (as_is, swapped, gray)}
     print(json.dumps({t: {k: round(v, 4) for k, v in values.items()} for t, values in result.items()}))
 
 

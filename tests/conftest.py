@@ -130,13 +130,13 @@ def detector_cfg(**changes) -> dict:
 
 
 def build(cfg: dict, seed: int = 0) -> torch.nn.Module:
-    """Build and initialise a model, the same for the same seed."""
+    """Build and initialize a model, the same for the same seed."""
     import mmvisionllm  # noqa: F401  registers its modules
     from mmdet.registry import MODELS
 
     init_default_scope('mmdet')  # as a Runner does
 
-    # Else the initialisation of each parameter is logged.
+    # Else the initialization of each parameter is logged.
     MMLogger.get_current_instance().setLevel('ERROR')
     torch.manual_seed(seed)
     model = MODELS.build(cfg)

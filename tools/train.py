@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def enable_amp(cfg: Config, dtype: str) -> None:
-    """Turn the config's optimiser wrapper into mmengine's AMP wrapper.
+    """Turn the config's optimizer wrapper into mmengine's AMP wrapper.
 
     Args:
         cfg: The config, changed in place.
@@ -71,7 +71,7 @@ def enable_amp(cfg: Config, dtype: str) -> None:
         raise ValueError('--amp needs a GPU; leave it out to train on CPU in float32')
     wrapper = cfg.optim_wrapper
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f'--amp cannot replace the optimiser wrapper {wrapper.type}; set optim_wrapper in the config')
+        raise ValueError(f'--amp cannot replace the optimizer wrapper {wrapper.type}; set optim_wrapper in the config')
     wrapper.type = 'AmpOptimWrapper'
     wrapper.dtype = dtype
     wrapper.loss_scale = 'dynamic' if dtype == 'float16' else 1.0

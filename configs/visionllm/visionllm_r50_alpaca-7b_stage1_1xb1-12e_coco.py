@@ -45,7 +45,7 @@ optim_wrapper = dict(
         weight_decay=1e-4,
         scale_parameter=False,
         relative_step=False),
-    # Adapters start from zero, not from what BERT has learnt: nothing to be careful with.
+    # Adapters start from zero, not from what BERT has learned: nothing to be careful with.
     paramwise_cfg=dict(custom_keys=dict(text_encoder=dict(lr_mult=1.0))))
 param_scheduler = [
     dict(

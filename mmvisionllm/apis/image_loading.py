@@ -51,7 +51,7 @@ class CheckedLoader:
 
 
 def check_array(image: np.ndarray) -> None:
-    """Refuse what is not a colour image of 8 bits per channel.
+    """Refuse what is not a color image of 8 bits per channel.
 
     Raises:
         ImageReadError: with the shape and type that were found.

@@ -49,7 +49,7 @@ class VisionLLMInferencer(DetInferencer):
         weights: Checkpoint. Without one the model keeps random weights.
         device: Defaults to what mmengine finds.
         scope: mmengine scope.
-        palette: Colours of the drawing, see :class:`mmdet.apis.DetInferencer`.
+        palette: Colors of the drawing, see :class:`mmdet.apis.DetInferencer`.
         show_progress: Show a progress bar.
 
     Raises:
@@ -166,7 +166,7 @@ class VisionLLMInferencer(DetInferencer):
 
     @contextmanager
     def _names_of(self, instruction: Instruction) -> Iterator[None]:
-        """Lend the visualizer the instruction's names, and colours enough for them."""
+        """Lend the visualizer the instruction's names, and colors enough for them."""
         meta = self.visualizer.dataset_meta
         number = max(instruction.label_ids, default=-1) + 1
         names = [''] * number

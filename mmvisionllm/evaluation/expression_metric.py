@@ -1,4 +1,4 @@
-"""How well referring expressions are located, and those that nothing fits are recognised."""
+"""How well referring expressions are located, and those that nothing fits are recognized."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _CONTRACTIONS = {
 }
 
 
-def normalise_answer(answer: str) -> str:
+def normalize_answer(answer: str) -> str:
     """The form in which answers are compared. What has only articles and punctuation stays as it is."""
     answer = ' '.join(answer.lower().replace('\N{RIGHT SINGLE QUOTATION MARK}', "'").split())
     text = _PUNCTUATION.sub(' ', _PERIOD.sub('', _COMMA.sub('', answer)))
@@ -60,8 +60,8 @@ def answer_accuracy(answer: str, given: Sequence[str]) -> float:
     people = len(given)
     if not people:
         raise ValueError('nobody answered the question')
-    wanted = normalise_answer(answer)
-    agree = sum(normalise_answer(other) == wanted for other in given)
+    wanted = normalize_answer(answer)
+    agree = sum(normalize_answer(other) == wanted for other in given)
     if people == 1:
         return float(agree)
     enough = min(3, people - 1)

@@ -108,8 +108,8 @@ class BoxCriterion(SetCriterion):
         class_weight: Weight of the cross-entropy on class tokens.
         location_weight: Weight of the cross-entropy on location tokens.
         location_sigma: Width of the location targets in bins, Gaussians around the exact position; 0 for one-hot ones.
-        loss_bbox: mmdet loss on the expected corners, normalised; None leaves it out.
-        loss_iou: mmdet IoU loss on the expected corners, normalised; None leaves it out.
+        loss_bbox: mmdet loss on the expected corners, normalized; None leaves it out.
+        loss_iou: mmdet IoU loss on the expected corners, normalized; None leaves it out.
     """
 
     def __init__(

@@ -5,10 +5,10 @@ from .detectors import VisionLLM
 from .heads import OpenEndedDecoder, SetCriterion
 from .language_models import LanguageModel, TextEncoder
 from .necks import ImageTokenHead, LanguageGuidedTokenizer
-from .task_modules import CentreL1Cost
+from .task_modules import CenterL1Cost
 
 __all__ = [
-    'CentreL1Cost',
+    'CenterL1Cost',
     'ImageTokenHead',
     'InternImage',
     'LanguageGuidedTokenizer',

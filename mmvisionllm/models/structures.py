@@ -18,11 +18,11 @@ class ImageTokens:
 
     Args:
         embeddings: (B, M, D) embeddings e_i.
-        locations: (B, M, 2) centre points l_i (x, y), normalised by the image's width and height.
+        locations: (B, M, 2) center points l_i (x, y), normalized by the image's width and height.
         objectness: (B, M) logits: is there an object that the instruction asks for.
-        extents: (B, M, 2) widths and heights, normalised, or None if the tokenizer regresses centres alone.
+        extents: (B, M, 2) widths and heights, normalized, or None if the tokenizer regresses centers alone.
         layer_scores: (L, B, M, 1) objectness of every decoder layer, for the tokenizer's losses.
-        layer_boxes: (L, B, M, 4) boxes (cx, cy, w, h) of every decoder layer, normalised.
+        layer_boxes: (L, B, M, 4) boxes (cx, cy, w, h) of every decoder layer, normalized.
     """
 
     embeddings: Tensor
@@ -65,7 +65,7 @@ class DecodedSet:
     Args:
         class_logits: (B, M, C + 1) scores of ``<c0> ..`` and, last, of ``<none>``; -inf beyond an image's own C.
         point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
-        locations: (B, M, 2) points that offsets start from, normalised.
+        locations: (B, M, 2) points that offsets start from, normalized.
         point_mask: (B, N) bool, False for points beyond those that an image's own instruction asks for.
     """
 

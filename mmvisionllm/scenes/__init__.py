@@ -1,9 +1,9 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""Rendered scenes: small labelled pictures of coloured shapes, made locally and reproducibly.
+"""Rendered scenes: small labeled pictures of colored shapes, made locally and reproducibly.
 
-* :mod:`.palette`    named colours and textures
+* :mod:`.palette`    named colors and textures
 * :mod:`.shapes`     one outline per category
-* :mod:`.scene`      a random layout (objects, boxes, visible masks) without colours on pixels
+* :mod:`.scene`      a random layout (objects, boxes, visible masks) without colors on pixels
 * :mod:`.renderer`   layout -> RGB image
 * :mod:`.language`   layout -> captions, referring expressions, questions and answers
 * :mod:`.coco_writer` layout -> COCO, RefExp and VQA v2 records

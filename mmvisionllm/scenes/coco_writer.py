@@ -35,7 +35,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
         One flat list ``[x1, y1, x2, y2, ...]`` per piece, at least four points each; none for an
         empty mask.
     """
-    # Contours run through pixel centres; on an enlarged mask they can be mapped to pixel edges.
+    # Contours run through pixel centers; on an enlarged mask they can be mapped to pixel edges.
     mask = np.ascontiguousarray(mask, dtype=np.uint8)
     x, y, w, h = cv2.boundingRect(mask)
     if not w:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .palette import COLOUR_NAMES, TEXTURE_WORDS
+from .palette import COLOR_NAMES, TEXTURE_WORDS
 from .referring import Expression, empty_expression, referring_expressions
 from .scene import Scene, SceneObject, random_scene
 from .shapes import CATEGORIES
@@ -56,18 +56,18 @@ def _some(scene: Scene, rng: np.random.Generator, number: int) -> list[SceneObje
 
 
 def _detail(obj: SceneObject, rng: np.random.Generator) -> str:
-    """An object with a random choice of its attributes, the colour nearly always among them."""
-    size, texture, colour = rng.random(3) < (0.5, 0.5, 0.9)
-    return describe(obj, size=size, texture=texture, colour=colour)
+    """An object with a random choice of its attributes, the color nearly always among them."""
+    size, texture, color = rng.random(3) < (0.5, 0.5, 0.9)
+    return describe(obj, size=size, texture=texture, color=color)
 
 
 def _inventory(scene: Scene, rng: np.random.Generator) -> str:
     """Everything there is, counted: 'two red circles and a star'."""
-    with_colour = rng.random() < 0.7
-    counts = Counter((obj.colour if with_colour else '', obj.category) for obj in scene.objects)
+    with_color = rng.random() < 0.7
+    counts = Counter((obj.color if with_color else '', obj.category) for obj in scene.objects)
     parts = []
-    for (colour, category), number in counts.items():
-        words = f'{colour} {noun(category, number)}'.strip()
+    for (color, category), number in counts.items():
+        words = f'{color} {noun(category, number)}'.strip()
         parts.append(article(words) if number == 1 else f'{count_word(number)} {words}')
     return join([parts[i] for i in rng.permutation(len(parts))])
 
@@ -120,9 +120,9 @@ def _ask_count(scene: Scene, rng: np.random.Generator) -> QuestionAnswer:
         total = str(len(scene.objects))
         return QuestionAnswer('how many shapes are there?', total, 'how many', 'number')
     category = _known_or_any(scene, rng)
-    colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))] if rng.random() < 0.15 else ''
-    number = sum(o.category == category and colour in ('', o.colour) for o in scene.objects)
-    words = f'{colour} {plural(category)}'.strip()
+    color = COLOR_NAMES[rng.integers(len(COLOR_NAMES))] if rng.random() < 0.15 else ''
+    number = sum(o.category == category and color in ('', o.color) for o in scene.objects)
+    words = f'{color} {plural(category)}'.strip()
     return QuestionAnswer(f'how many {words} are there?', str(number), 'how many', 'number')
 
 
@@ -134,13 +134,13 @@ def _known_or_any(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _ask_existence(scene: Scene, rng: np.random.Generator) -> QuestionAnswer:
-    category, colour = CATEGORIES[rng.integers(len(CATEGORIES))], ''
+    category, color = CATEGORIES[rng.integers(len(CATEGORIES))], ''
     if scene.objects and rng.random() < 0.5:
         category = scene.objects[rng.integers(len(scene.objects))].category
         if rng.random() < 0.7:
-            colour = scene.objects[rng.integers(len(scene.objects))].colour
-    here = any(o.category == category and colour in ('', o.colour) for o in scene.objects)
-    words = article(f'{colour} {category}'.strip())
+            color = scene.objects[rng.integers(len(scene.objects))].color
+    here = any(o.category == category and color in ('', o.color) for o in scene.objects)
+    words = article(f'{color} {category}'.strip())
     return QuestionAnswer(f'is there {words}?', 'yes' if here else 'no', 'is there', 'yes/no')
 
 
@@ -151,9 +151,9 @@ def _single(scene: Scene, rng: np.random.Generator) -> SceneObject | None:
     return single[rng.integers(len(single))] if single else None
 
 
-def _ask_colour(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
+def _ask_color(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
     obj = _single(scene, rng)
-    return obj and QuestionAnswer(f'what color is the {obj.category}?', obj.colour, 'what color is the', 'other')
+    return obj and QuestionAnswer(f'what color is the {obj.category}?', obj.color, 'what color is the', 'other')
 
 
 def _ask_texture(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
@@ -164,12 +164,12 @@ def _ask_texture(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | Non
 
 
 def _ask_category(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
-    counts = Counter(obj.colour for obj in scene.objects)
-    single = [obj for obj in scene.objects if counts[obj.colour] == 1]
+    counts = Counter(obj.color for obj in scene.objects)
+    single = [obj for obj in scene.objects if counts[obj.color] == 1]
     if not single:
         return None
     obj = single[rng.integers(len(single))]
-    return QuestionAnswer(f'which shape is {obj.colour}?', obj.category, 'which', 'other')
+    return QuestionAnswer(f'which shape is {obj.color}?', obj.category, 'which', 'other')
 
 
 def _ask_position(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
@@ -196,7 +196,7 @@ def _ask_half(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
         return None
     side = scene.image_size
     axis = int(rng.integers(2))
-    offset = obj.box_centre[axis] / side - 0.5
+    offset = obj.box_center[axis] / side - 0.5
     if abs(offset) < 0.08:  # too near the middle to call
         return None
     names = (('left', 'right'), ('top', 'bottom'))[axis]
@@ -204,7 +204,7 @@ def _ask_half(scene: Scene, rng: np.random.Generator) -> QuestionAnswer | None:
     return QuestionAnswer(question, names[int(offset > 0)], 'is the', 'other')
 
 
-_ASKERS = (_ask_count, _ask_existence, _ask_colour, _ask_category, _ask_position, _ask_half, _ask_texture)
+_ASKERS = (_ask_count, _ask_existence, _ask_color, _ask_category, _ask_position, _ask_half, _ask_texture)
 
 
 def question_answers(scene: Scene, rng: np.random.Generator) -> list[QuestionAnswer]:

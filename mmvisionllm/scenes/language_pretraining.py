@@ -30,7 +30,7 @@ from .scene_text import SceneText
 class LanguagePretraining(BaseModel):
     """Pretrain an :class:`OpenEndedDecoder`.
 
-    Its checkpoint initialises a detector's decoder by
+    Its checkpoint initializes a detector's decoder by
     ``bbox_head=dict(init_cfg=dict(type='Pretrained', checkpoint=..., prefix='bbox_head'))``.
 
     Args:
@@ -43,7 +43,7 @@ class LanguagePretraining(BaseModel):
         num_background: Tokens of the prefix that show nothing: random mixtures of all names.
         location_jitter: Standard deviation of the boxes that the decoder is told of around the true ones, in box sizes.
         text_weight: Weight of next-token prediction.
-        text_samples: Samples of a batch whose texts are learnt; all of them would cost as much as the boxes.
+        text_samples: Samples of a batch whose texts are learned; all of them would cost as much as the boxes.
         with_points: Learn boxes beside classes, once names are looked up.
         with_sets: Learn sets of objects; without, texts and answers alone. Beside the losses of sets, an optimizer's
             steps are too short for answers to be learned in tens of thousands of them; what is learned before stays.
@@ -179,9 +179,9 @@ class LanguagePretraining(BaseModel):
             boxes[i, :n] = torch.from_numpy(s.boxes).to(device)
             classes[i, :n] = torch.tensor(s.classes, device=device)
             present[i, :n] = True
-        centre, extent = boxes[..., :2], boxes[..., 2:]
+        center, extent = boxes[..., :2], boxes[..., 2:]
         jitter = torch.randn_like(boxes) * self.location_jitter
-        locations, extents = centre + jitter[..., :2] * extent, extent * jitter[..., 2:].exp()
+        locations, extents = center + jitter[..., :2] * extent, extent * jitter[..., 2:].exp()
         loud = torch.tensor([s.noise for s in sample], device=device)[:, None, None]
         noise = torch.randn_like(tokens) * model.added.std * self.noise * loud
         if not self.can_look_up:
@@ -191,6 +191,6 @@ class LanguagePretraining(BaseModel):
             # Of however many names a batch has: descriptions are ten times as many as categories.
             others = torch.randn(*shape, len(words), device=device) @ words / len(words) ** 0.5
             noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion * loud
-        corners = torch.cat([centre - extent / 2, centre + extent / 2], -1)
+        corners = torch.cat([center - extent / 2, center + extent / 2], -1)
         objects = self.bbox_head.projector.place(tokens + noise, self.bbox_head.coordinates(locations, extents))
         return objects, locations, classes, corners, present

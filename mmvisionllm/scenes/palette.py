@@ -1,12 +1,12 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
-"""Named colours and textures of the rendered scenes."""
+"""Named colors and textures of the rendered scenes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Colour name -> (main RGB, second RGB for textures). The second keeps the colour's name true.
-COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+#: Color name -> (main RGB, second RGB for textures). The second keeps the color's name true.
+COLORS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     'red': ((215, 35, 40), (250, 150, 150)),
     'orange': ((245, 135, 20), (255, 205, 140)),
     'yellow': ((245, 220, 40), (165, 140, 10)),
@@ -16,37 +16,37 @@ COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     'black': ((25, 25, 28), (125, 125, 125)),
     'white': ((244, 244, 242), (165, 165, 165)),
 }
-COLOUR_NAMES = tuple(COLOURS)
+COLOR_NAMES = tuple(COLORS)
 
 #: Texture names as stored; ``TEXTURE_WORDS`` gives the adjective ('' when there is nothing to say).
 TEXTURES = ('plain', 'stripes', 'dots', 'checks')
 TEXTURE_WORDS = {'plain': '', 'stripes': 'striped', 'dots': 'dotted', 'checks': 'checked'}
 
-_JITTER = 14  # per channel, small enough that no colour reaches its neighbour's name
+_JITTER = 14  # per channel, small enough that no color reaches its neighbor's name
 
 
-def jittered(colour: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Main and second RGB of a named colour with the same small random shift.
+def jittered(color: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Main and second RGB of a named color with the same small random shift.
 
     Args:
-        colour: a key of :data:`COLOURS`.
+        color: a key of :data:`COLORS`.
         rng: source of randomness; three numbers are drawn.
 
     Returns:
         Two int64 arrays of shape (3,), values 0..255.
     """
     shift = rng.integers(-_JITTER, _JITTER + 1, 3)
-    main, second = COLOURS[colour]
+    main, second = COLORS[color]
     return np.clip(np.array(main) + shift, 0, 255), np.clip(np.array(second) + shift, 0, 255)
 
 
 def texture_mask(texture: str, xs: np.ndarray, ys: np.ndarray, period: float, angle: float) -> np.ndarray:
-    """Where a texture shows the second colour.
+    """Where a texture shows the second color.
 
     Args:
         texture: one of :data:`TEXTURES` but ``plain``.
-        xs: pixel columns relative to the object's centre, shape (1, W).
-        ys: pixel rows relative to the object's centre, shape (H, 1).
+        xs: pixel columns relative to the object's center, shape (1, W).
+        ys: pixel rows relative to the object's center, shape (H, 1).
         period: distance between repeats in pixels.
         angle: direction of the pattern in radians.
 

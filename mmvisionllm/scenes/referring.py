@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .palette import COLOUR_NAMES, TEXTURE_WORDS
+from .palette import COLOR_NAMES, TEXTURE_WORDS
 from .scene import Scene, SceneObject
 from .shapes import CATEGORIES
 from .wording import MARGIN, RELATIONS, offset, words_of
@@ -37,7 +37,7 @@ class _Query:
     """Attributes that are asked for; an empty one is not asked for."""
 
     category: str
-    colour: str = ''
+    color: str = ''
     texture: str = ''
     size: str = ''
 
@@ -46,7 +46,7 @@ class _Query:
         opposite = {'small': 'large', 'large': 'small', '': None}[self.size]
         return (
             self.category == obj.category
-            and self.colour in ('', obj.colour)
+            and self.color in ('', obj.color)
             and self.texture in ('', TEXTURE_WORDS[obj.texture])
             and obj.size_word != opposite
         )
@@ -56,16 +56,16 @@ class _Query:
         return [i for i, obj in enumerate(scene.objects) if self.possible(obj)]
 
     def __str__(self) -> str:
-        return words_of(self.size, self.texture, self.colour, self.category)
+        return words_of(self.size, self.texture, self.color, self.category)
 
 
 def _queries(obj: SceneObject) -> list[_Query]:
     """All descriptions of an object, from its name alone to all its attributes."""
     found = {
-        _Query(obj.category, colour, texture, size): None
+        _Query(obj.category, color, texture, size): None
         for size in ('', obj.size_word)
         for texture in ('', TEXTURE_WORDS[obj.texture])
-        for colour in ('', obj.colour)
+        for color in ('', obj.color)
     }
     return list(found)
 
@@ -175,15 +175,15 @@ def empty_expression(scene: Scene, rng: np.random.Generator) -> Expression | Non
     """
     for _ in range(8):
         category = _pick(rng, CATEGORIES)
-        colour = _pick(rng, COLOUR_NAMES)
+        color = _pick(rng, COLOR_NAMES)
         if scene.objects and rng.random() < 0.7:
             obj = _pick(rng, scene.objects)
             # Keep one attribute of a real object: the other makes the difference.
             if rng.random() < 0.5:
                 category = obj.category
             else:
-                colour = obj.colour
-        query = _Query(category, colour if rng.random() < 0.8 else '')
+                color = obj.color
+        query = _Query(category, color if rng.random() < 0.8 else '')
         if not query.matches(scene):
             return Expression(f'the {query}', None, 'attribute')
     return None

@@ -29,8 +29,8 @@ def _background(background: Background, size: int) -> np.ndarray:
         thickness = max(1, size // 128)
         for _ in range(int(rng.integers(6, 15))):
             ends = rng.integers(0, size, 4).tolist()
-            colour = (second + rng.integers(-15, 16, 3)).clip(0, 255).tolist()
-            cv2.line(image, ends[:2], ends[2:], colour, thickness, cv2.LINE_AA)
+            color = (second + rng.integers(-15, 16, 3)).clip(0, 255).tolist()
+            cv2.line(image, ends[:2], ends[2:], color, thickness, cv2.LINE_AA)
     return image
 
 
@@ -42,8 +42,8 @@ def _fill(obj: SceneObject, alpha: np.ndarray, window: tuple[slice, slice]) -> n
     surface[:] = obj.rgb
     side = obj.size * image_size
     if obj.texture != 'plain':
-        xs = np.arange(left, left + width)[None] + 0.5 - obj.centre[0]
-        ys = np.arange(top, top + height)[:, None] + 0.5 - obj.centre[1]
+        xs = np.arange(left, left + width)[None] + 0.5 - obj.center[0]
+        ys = np.arange(top, top + height)[:, None] + 0.5 - obj.center[1]
         period = max(5.0, (0.27 if obj.texture == 'checks' else 0.22) * side)
         surface[texture_mask(obj.texture, xs, ys, period, obj.texture_angle)] = obj.second_rgb
     if obj.outlined:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from .palette import COLOUR_NAMES, TEXTURES, jittered
+from .palette import COLOR_NAMES, TEXTURES, jittered
 from .shapes import CATEGORIES, MAX_ROTATION, outline
 
 #: Object size (longer side) over image side: smallest and largest; drawn log-uniformly.
 SIZE_RANGE = (0.2, 0.5)
 #: Below / above these an object is called small / large; in between it has no size word.
 SMALL_BELOW, LARGE_ABOVE = 0.21, 0.34
-#: An object must keep this part of its area in view (a small one more, to stay recognisable), and
+#: An object must keep this part of its area in view (a small one more, to stay recognizable), and
 #: fill this part of the image.
 MIN_VISIBLE, MIN_VISIBLE_SMALL, MIN_PIXELS = 0.8, 0.9, 0.003
 #: Share of objects with a texture, with an outline drawn at random, and of images with a busy background: enough that
@@ -32,10 +32,10 @@ class SceneObject:
     """One object. Pixel units; ``box`` is (x1, y1, x2, y2) of what is seen, x2 and y2 exclusive."""
 
     category: str
-    colour: str
+    color: str
     texture: str
     size: float  # longer side over the image's side
-    centre: tuple[float, float]
+    center: tuple[float, float]
     aspect: float
     rotation: float
     outlined: bool
@@ -52,8 +52,8 @@ class SceneObject:
         return 'small' if self.size < SMALL_BELOW else 'large' if self.size > LARGE_ABOVE else ''
 
     @property
-    def box_centre(self) -> tuple[float, float]:
-        """Centre of the visible box, in pixels."""
+    def box_center(self) -> tuple[float, float]:
+        """Center of the visible box, in pixels."""
         x1, y1, x2, y2 = self.box
         return (x1 + x2) / 2, (y1 + y2) / 2
 
@@ -89,8 +89,8 @@ class Scene:
 def coverage(obj: SceneObject, image_size: int) -> np.ndarray:
     """Anti-aliased coverage (S, S), uint8, of an object as if nothing stood before it."""
     side = obj.size * image_size
-    points = outline(obj.category, obj.centre, side, obj.aspect, obj.rotation)
-    # OpenCV's integer coordinates name pixel centres, ours pixel corners: hence the half pixel.
+    points = outline(obj.category, obj.center, side, obj.aspect, obj.rotation)
+    # OpenCV's integer coordinates name pixel centers, ours pixel corners: hence the half pixel.
     fixed = np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     canvas = np.zeros((image_size, image_size), np.uint8)
     cv2.fillPoly(canvas, [fixed], 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
@@ -102,7 +102,7 @@ def _pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
 
 
 def _random_background(rng: np.random.Generator) -> Background:
-    # Muted mid-tones, so that every named colour, black and white included, stands out.
+    # Muted mid-tones, so that every named color, black and white included, stands out.
     shades = rng.integers(95, 191, 2)[:, None] + rng.integers(-16, 17, (2, 3))
     kind = _pick(rng, BACKGROUNDS[2:] if rng.random() < BUSY else BACKGROUNDS[:2])
     return Background(kind, tuple(shades[0].tolist()), tuple(shades[1].tolist()), int(rng.integers(1 << 31)))
@@ -131,17 +131,17 @@ def _draw_object(rng: np.random.Generator, image_size: int, category: str) -> Sc
     )
 
 
-def _coloured(obj: SceneObject, rng: np.random.Generator, taken: set[str], background: Background) -> SceneObject:
-    """Give ``obj`` a colour that nothing it touches has, and an outline where it needs one."""
-    free = tuple(name for name in COLOUR_NAMES if name not in taken)
-    colour = _pick(rng, free or COLOUR_NAMES)
-    main, second = jittered(colour, rng)
+def _colored(obj: SceneObject, rng: np.random.Generator, taken: set[str], background: Background) -> SceneObject:
+    """Give ``obj`` a color that nothing it touches has, and an outline where it needs one."""
+    free = tuple(name for name in COLOR_NAMES if name not in taken)
+    color = _pick(rng, free or COLOR_NAMES)
+    main, second = jittered(color, rng)
     shades = [main] if obj.texture == 'plain' else [main, second]
     behind = (background.rgb, background.second_rgb)
     faint = any(np.abs(shade - other).max() < _CONTRAST for shade in shades for other in behind)
     return replace(
         obj,
-        colour=colour,
+        color=color,
         rgb=tuple(main.tolist()),
         second_rgb=tuple(second.tolist()),
         outlined=obj.outlined or faint or not free,
@@ -187,15 +187,15 @@ def random_scene(rng: np.random.Generator, image_size: int = 128, max_objects: i
             touched = set(np.unique(around).tolist()) - {0}
             side = candidate.size * image_size
             area = cv2.contourArea(
-                outline(category, candidate.centre, side, candidate.aspect, candidate.rotation).astype(np.float32)
+                outline(category, candidate.center, side, candidate.aspect, candidate.rotation).astype(np.float32)
             )
             hidden = np.bincount(id_map[covered], minlength=len(objects) + 1)
             share = MIN_VISIBLE_SMALL if candidate.size_word == 'small' else MIN_VISIBLE
             need = max(share * area, MIN_PIXELS * id_map.size)
             in_view = np.array([*areas, hidden.sum()]) - [*hidden[1:], 0]
             if (in_view >= [*needed, need]).all():
-                colours = {objects[i - 1].colour for i in touched}
-                objects.append(_coloured(candidate, rng, colours, background))
+                colors = {objects[i - 1].color for i in touched}
+                objects.append(_colored(candidate, rng, colors, background))
                 needed.append(need)
                 full_areas.append(area)
                 areas = in_view.tolist()

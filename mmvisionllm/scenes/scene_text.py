@@ -32,7 +32,7 @@ class SceneText:
     Args:
         instruction: A detection instruction with a random template, category subset and order.
         names: Categories or descriptions of n objects, the words that stand for image tokens.
-        boxes: (n, 4) their boxes (cx, cy, w, h), normalised.
+        boxes: (n, 4) their boxes (cx, cy, w, h), normalized.
         classes: Their n indices in the instruction's category set, -1 outside of it.
         texts: Captions, questions with answers, referring expressions and formats, for next-token prediction.
         formats: Instructions whose output formats are to be read.
@@ -117,8 +117,8 @@ class SceneTextDataset(Dataset):
         # They come from the largest set: where an instruction offers less, some are to be answered by <none>.
         names = tuple(self.categories[i] for i in rng.choice(order[:most], self.num_objects))
         extents = np.exp(rng.uniform(np.log(0.05), np.log(0.9), (self.num_objects, 2)))
-        centres = extents / 2 + rng.random((self.num_objects, 2)) * (1 - extents)
-        boxes = np.concatenate([centres, extents], 1).astype(np.float32)
+        centers = extents / 2 + rng.random((self.num_objects, 2)) * (1 - extents)
+        boxes = np.concatenate([centers, extents], 1).astype(np.float32)
         columns = {name: c for c, name in enumerate(instruction.categories)}
         classes = tuple(columns.get(name, -1) for name in names)
         return dict(sample=SceneText(instruction, names, boxes, classes, texts))

@@ -87,7 +87,7 @@ CATEGORIES: tuple[str, ...] = tuple(_SHAPES)
 
 
 def _unit(points: np.ndarray) -> np.ndarray:
-    """Centre the bounding box on the origin and scale its longer side to 1."""
+    """Center the bounding box on the origin and scale its longer side to 1."""
     low, high = points.min(0), points.max(0)
     return (points - (low + high) / 2) / (high - low).max()
 
@@ -96,12 +96,12 @@ OUTLINES: dict[str, np.ndarray] = {name: _unit(make()) for name, (make, _) in _S
 MAX_ROTATION: dict[str, float] = {name: limit for name, (_, limit) in _SHAPES.items()}
 
 
-def outline(category: str, centre: tuple[float, float], size: float, aspect: float, rotation: float) -> np.ndarray:
+def outline(category: str, center: tuple[float, float], size: float, aspect: float, rotation: float) -> np.ndarray:
     """Outline of one object in pixels.
 
     Args:
         category: one of :data:`CATEGORIES`.
-        centre: (x, y) in pixels.
+        center: (x, y) in pixels.
         size: longer side of the unrotated shape in pixels.
         aspect: width is scaled by sqrt(aspect), height by its inverse.
         rotation: degrees, clockwise in image coordinates.
@@ -112,4 +112,4 @@ def outline(category: str, centre: tuple[float, float], size: float, aspect: flo
     stretch = math.sqrt(aspect)
     points = OUTLINES[category] * (size * stretch, size / stretch)
     c, s = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    return points @ np.array([[c, s], [-s, c]]) + centre
+    return points @ np.array([[c, s], [-s, c]]) + center

@@ -10,7 +10,7 @@ from .scene import SceneObject
 
 _NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
 
-#: A relation holds if the centres of the visible boxes lie this part of the image's side apart.
+#: A relation holds if the centers of the visible boxes lie this part of the image's side apart.
 MARGIN = 0.08
 
 #: Relation -> (axis, sign): 'left of' means a smaller x, and so on.
@@ -44,24 +44,24 @@ def join(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f'{", ".join(parts[:-1])} and {parts[-1]}'
 
 
-def words_of(size: str, texture: str, colour: str, category: str) -> str:
+def words_of(size: str, texture: str, color: str, category: str) -> str:
     """Put the words that are not empty in their usual order."""
-    return ' '.join(word for word in (size, texture, colour, category) if word)
+    return ' '.join(word for word in (size, texture, color, category) if word)
 
 
-def describe(obj: SceneObject, *, size: bool = True, texture: bool = True, colour: bool = True) -> str:
+def describe(obj: SceneObject, *, size: bool = True, texture: bool = True, color: bool = True) -> str:
     """An object with the wanted attributes, no article: 'small striped red circle'."""
     return words_of(
         obj.size_word if size else '',
         TEXTURE_WORDS[obj.texture] if texture else '',
-        obj.colour if colour else '',
+        obj.color if color else '',
         obj.category,
     )
 
 
 def offset(first: SceneObject, second: SceneObject, axis: int) -> float:
-    """Centre of ``first``'s visible box minus that of ``second``, along an axis, in pixels."""
-    return first.box_centre[axis] - second.box_centre[axis]
+    """Center of ``first``'s visible box minus that of ``second``, along an axis, in pixels."""
+    return first.box_center[axis] - second.box_center[axis]
 
 
 def direction(first: SceneObject, second: SceneObject, image_size: int) -> str | None:

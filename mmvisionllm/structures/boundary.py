@@ -17,7 +17,7 @@ from .sampling import SAMPLINGS, sample_outline
 def boundary_points(mask: np.ndarray, num_points: int, sampling: str = 'fitted') -> np.ndarray:
     """Points along an object's boundary, whose polygon stands for the mask.
 
-    They run clockwise as seen in the image; the first is the highest point straight above the centre of the bounding box,
+    They run clockwise as seen in the image; the first is the highest point straight above the center of the bounding box,
     or near it, see :func:`~mmvisionllm.structures.sampling.sample_outline`. For several pieces and holes see
     :func:`~mmvisionllm.structures.outline.mask_outline`. Two points are the box's top-left and bottom-right corner, as in
     an instruction's output format.

@@ -20,7 +20,7 @@ def signed_area(outline: np.ndarray) -> float:
 def mask_outline(mask: np.ndarray) -> np.ndarray:
     """Outline of a mask as one closed contour.
 
-    It runs clockwise as seen in the image and starts at its highest point straight above the centre of its bounding box.
+    It runs clockwise as seen in the image and starts at its highest point straight above the center of its bounding box.
     Pieces that touch, be it at a corner, are one. Other pieces, from 2% of the area on, are joined to the larger ones
     over the shortest bridge, which is passed there and back and so adds no area. Holes are filled.
 
@@ -37,14 +37,14 @@ def mask_outline(mask: np.ndarray) -> np.ndarray:
     for piece in pieces[1:]:
         if signed_area(piece) >= least:
             outline = _bridge(outline, piece)
-    return _start_above_centre(outline)
+    return _start_above_center(outline)
 
 
 def _pieces(mask: np.ndarray) -> list[np.ndarray]:
     """Clockwise outlines of the connected pieces."""
     x, y, w, h = cv2.boundingRect(mask)
     crop = mask[y : y + h, x : x + w]
-    # OpenCV's contours run through pixel centres; those of a mask twice as large can be told to the pixels' edges.
+    # OpenCV's contours run through pixel centers; those of a mask twice as large can be told to the pixels' edges.
     large = cv2.resize(crop, (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     pieces = []
@@ -66,14 +66,14 @@ def _bridge(outline: np.ndarray, piece: np.ndarray) -> np.ndarray:
     return np.concatenate([outline[: i + 1], around, around[:1], outline[i:]])
 
 
-def _start_above_centre(outline: np.ndarray) -> np.ndarray:
+def _start_above_center(outline: np.ndarray) -> np.ndarray:
     following = np.roll(outline, -1, 0)
-    centre = (outline[:, 0].min() + outline[:, 0].max()) / 2
-    here, there = outline[:, 0] - centre, following[:, 0] - centre
+    center = (outline[:, 0].min() + outline[:, 0].max()) / 2
+    here, there = outline[:, 0] - center, following[:, 0] - center
     # Clockwise, the upper side runs to the right. That also tells a bridge's two ways apart.
     (crossing,) = np.nonzero((here <= 0) & (there >= 0) & (here < there))
     share = here[crossing] / (here[crossing] - there[crossing])
     heights = outline[crossing, 1] + share * (following[crossing, 1] - outline[crossing, 1])
     highest = heights.argmin()
-    start = [[centre, heights[highest]]]
+    start = [[center, heights[highest]]]
     return np.concatenate([start, np.roll(outline, -crossing[highest] - 1, 0)])

@@ -98,7 +98,7 @@ def with_asked_annotations(data_sample: DetDataSample) -> DetDataSample:
 
 
 def words_of(data_sample: DetDataSample) -> list[tuple[str, tuple[int, int, int]]]:
-    """What to write below an image: texts and their colours."""
+    """What to write below an image: texts and their colors."""
     asked = data_sample.get('question') or data_sample.get('text')
     lines = [(str(asked), _INK)] if asked else []
     answer = data_sample.get('pred_text')
@@ -112,12 +112,12 @@ def write_below(image: np.ndarray, lines: list[tuple[str, tuple[int, int, int]]]
     thickness = max(1, round(scale * 1.5))
     (_, height), baseline = cv2.getTextSize('Ag', _FONT, scale, thickness)
     step, margin = height + baseline + 4, 6
-    wrapped = [(part, colour) for text, colour in lines for part in wrap(text, width - 2 * margin, scale, thickness)]
+    wrapped = [(part, color) for text, color in lines for part in wrap(text, width - 2 * margin, scale, thickness)]
     canvas = np.full((image.shape[0] + step * len(wrapped) + 2 * margin, width, 3), _PAPER, np.uint8)
     canvas[: image.shape[0], : image.shape[1]] = image
-    for i, (part, colour) in enumerate(wrapped):
+    for i, (part, color) in enumerate(wrapped):
         y = image.shape[0] + margin + height + i * step
-        cv2.putText(canvas, part, (margin, y), _FONT, scale, colour, thickness, cv2.LINE_AA)
+        cv2.putText(canvas, part, (margin, y), _FONT, scale, color, thickness, cv2.LINE_AA)
     return canvas
 
 

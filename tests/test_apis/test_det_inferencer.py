@@ -67,7 +67,7 @@ def test_config_comes_from_the_checkpoint(weights, scenes):
     assert len(inferencer(str(scenes / '0.png'))['predictions'][0]['labels']) == 100
 
 
-def test_no_weight_is_left_uninitialised(config):
+def test_no_weight_is_left_uninitialized(config):
     """Without a checkpoint nothing calls `init_weights`; memory as it was found would give NaN."""
     states = []
     for _ in range(2):

@@ -123,12 +123,12 @@ def test_visualizer_is_restored_after_an_error(inferencer, image, monkeypatch):
     assert inferencer.visualizer.dataset_meta is meta
 
 
-def test_more_categories_than_the_palette_has_colours(inferencer, image, drawn_texts):
+def test_more_categories_than_the_palette_has_colors(inferencer, image, drawn_texts):
     texts = drawn_texts(inferencer)
     names = [f'kind {i}' for i in range(200)]
-    colours = inferencer.visualizer.dataset_meta['palette']
+    colors = inferencer.visualizer.dataset_meta['palette']
     labels = inferencer(image, categories=names, pred_score_thr=0.0)['predictions'][0]['labels']
-    assert max(labels) >= len(colours)
+    assert max(labels) >= len(colors)
     assert len(texts) == 100
 
 
@@ -224,7 +224,7 @@ def test_images_that_cannot_be_read(inferencer, tmp_path):
         np.zeros((0, 8, 3), np.uint8),
     ],
 )
-def test_arrays_that_are_no_colour_images(inferencer, array):
+def test_arrays_that_are_no_color_images(inferencer, array):
     with pytest.raises(ValueError, match=r'\(height, width, 3\) of uint8'):
         inferencer(array, categories=TWO)
 

@@ -8,7 +8,7 @@ def record(*values, image='000000000001.jpg', **fields):
     return dict(id='000000000001', image=image, conversations=turns, **fields)
 
 
-BEHIND = record('What is this?\n<image>', 'A cat.', 'Which colour?', 'Grey.\n\nMostly.')
+BEHIND = record('What is this?\n<image>', 'A cat.', 'Which color?', 'Gray.\n\nMostly.')
 BEFORE = record('<image>\nWhat is this?', 'A cat.')
 
 

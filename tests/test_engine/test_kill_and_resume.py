@@ -22,7 +22,7 @@ def unbroken(scenes, tmp_path_factory):
 
 
 def tensors(work_dir):
-    """Weights and the optimiser's state at the end."""
+    """Weights and the optimizer's state at the end."""
     checkpoint = torch.load(Path(work_dir, f'iter_{MAX_ITERS}.pth'), weights_only=False)
     return checkpoint['state_dict'], checkpoint['optimizer']['state']
 

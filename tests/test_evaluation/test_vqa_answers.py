@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmvisionllm.evaluation.vqa_answers import answer_accuracy, normalise_answer
+from mmvisionllm.evaluation.vqa_answers import answer_accuracy, normalize_answer
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ from mmvisionllm.evaluation.vqa_answers import answer_accuracy, normalise_answer
     ],
 )
 def test_published_rules(answer, wanted):
-    assert normalise_answer(answer) == wanted
+    assert normalize_answer(answer) == wanted
 
 
 @given(st.text(st.sampled_from("aA1. ,'-/?tdone\n\u00e9\u0130")) | st.text())
 def test_a_normal_form_stays_and_is_one_line(answer):
-    normal = normalise_answer(answer)
-    assert normalise_answer(normal) == normal
+    normal = normalize_answer(answer)
+    assert normalize_answer(normal) == normal
     assert ' '.join(normal.split()) == normal
     assert normal or not answer.strip()
 

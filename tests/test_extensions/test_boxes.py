@@ -19,7 +19,7 @@ def match(token):
     return [(torch.tensor([token]), torch.tensor([0]))]
 
 
-def test_only_what_the_tokenizer_has_matched_is_learnt_from(small, make):
+def test_only_what_the_tokenizer_has_matched_is_learned_from(small, make):
     decoder = make.enlarge(small.build(small.decoder()).eval())
     with torch.no_grad():
         first, again, second = (losses(decoder, make, match(token)) for token in (0, 0, 5))

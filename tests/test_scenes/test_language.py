@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from mmvisionllm.scenes import language
-from mmvisionllm.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
+from mmvisionllm.scenes.palette import COLOR_NAMES, TEXTURE_WORDS
 from mmvisionllm.scenes.scene import random_scene
 from mmvisionllm.scenes.wording import article, count_word, join, plural
 
 _CATEGORY = '|'.join(language.CATEGORIES)
 _NOUNS = re.compile(
     rf'^(?:(?P<size>small|large) )?(?:(?P<texture>striped|dotted|checked) )?'
-    rf'(?:(?P<colour>{"|".join(COLOUR_NAMES)}) )?(?P<category>{_CATEGORY})$'
+    rf'(?:(?P<color>{"|".join(COLOR_NAMES)}) )?(?P<category>{_CATEGORY})$'
 )
 _PLURALS = {plural(name): name for name in language.CATEGORIES}
 
@@ -34,13 +34,13 @@ def _find(scene, words):
         obj
         for obj in scene.objects
         if obj.category == wanted['category']
-        and wanted['colour'] in (None, obj.colour)
+        and wanted['color'] in (None, obj.color)
         and wanted['texture'] in (None, TEXTURE_WORDS[obj.texture])
         and wanted['size'] in (None, obj.size_word)
     ]
 
 
-def _centre(obj):
+def _center(obj):
     x1, y1, x2, y2 = obj.box
     return np.array([(x1 + x2) / 2, (y1 + y2) / 2])
 
@@ -49,10 +49,10 @@ _BEYOND = {'left of': (-1, 0), 'right of': (1, 0), 'above': (0, -1), 'below': (0
 _MOST = {
     'largest': lambda o: o.area,
     'smallest': lambda o: -o.area,
-    'leftmost': lambda o: -_centre(o)[0],
-    'rightmost': lambda o: _centre(o)[0],
-    'topmost': lambda o: -_centre(o)[1],
-    'lowest': lambda o: _centre(o)[1],
+    'leftmost': lambda o: -_center(o)[0],
+    'rightmost': lambda o: _center(o)[0],
+    'topmost': lambda o: -_center(o)[1],
+    'lowest': lambda o: _center(o)[1],
 }
 
 
@@ -68,7 +68,7 @@ def _resolve(scene, text):
             return [
                 obj
                 for obj in _find(scene, target)
-                if obj is not anchors[0] and np.dot(_centre(obj) - _centre(anchors[0]), direction) > 0
+                if obj is not anchors[0] and np.dot(_center(obj) - _center(anchors[0]), direction) > 0
             ]
     first, _, rest = text.partition(' ')
     if first in _MOST:
@@ -120,23 +120,23 @@ def _answer(scene, question):
     if question == 'how many shapes are there?':
         return str(len(scene.objects))
     if match := re.fullmatch(r'how many (.+) are there\?', question):
-        colour, _, rest = match[1].partition(' ')
-        words = f'{colour} {_PLURALS[rest]}' if colour in COLOUR_NAMES else _PLURALS[match[1]]
+        color, _, rest = match[1].partition(' ')
+        words = f'{color} {_PLURALS[rest]}' if color in COLOR_NAMES else _PLURALS[match[1]]
         return str(len(_find(scene, words)))
     if match := re.fullmatch(r'is there an? (.+)\?', question):
         return 'yes' if _find(scene, match[1]) else 'no'
     if match := re.fullmatch(r'what color is the (.+)\?', question):
-        return the(match[1]).colour
+        return the(match[1]).color
     if match := re.fullmatch(r'what pattern does the (.+) have\?', question):
         return TEXTURE_WORDS[the(match[1]).texture] or 'plain'
     if match := re.fullmatch(r'which shape is (.+)\?', question):
-        (obj,) = (obj for obj in scene.objects if obj.colour == match[1])
+        (obj,) = (obj for obj in scene.objects if obj.color == match[1])
         return obj.category
     if match := re.fullmatch(r'is the (.+) in the (left|top) or the (right|bottom) half\?', question):
         axis = int(match[2] == 'top')
-        return match[2] if _centre(the(match[1]))[axis] < scene.image_size / 2 else match[3]
+        return match[2] if _center(the(match[1]))[axis] < scene.image_size / 2 else match[3]
     if match := re.fullmatch(r'is the (.+?) (?:to the )?(left of|right of|above|below) the (.+)\?', question):
-        step = _centre(the(match[1])) - _centre(the(match[3]))
+        step = _center(the(match[1])) - _center(the(match[3]))
         return 'yes' if np.dot(step, _BEYOND[match[2]]) > 0 else 'no'
     return None
 
@@ -186,7 +186,7 @@ def test_captions_mention_only_what_is_there():
                 parts = re.split(rf' (?:to the )?{relation} ', text)
                 if len(parts) == 2:
                     first, second = (_find(scene, part.split(' ', 1)[1]) for part in parts)
-                    assert any(np.dot(_centre(a) - _centre(b), direction) > 0 for a in first for b in second), text
+                    assert any(np.dot(_center(a) - _center(b), direction) > 0 for a in first for b in second), text
     assert mentioned > 500
 
 

@@ -38,7 +38,7 @@ def test_lookups_come_first_and_the_rest_when_they_are_right(small, samples):
     assert set(model(samples)) == set(model(samples)) == lookup
     model.accuracy.fill_(2)  # the running mean will be above any threshold
     assert set(model(samples)) == lookup
-    model.accuracy.fill_(0)  # once learnt, the ability is not asked for again
+    model.accuracy.fill_(0)  # once learned, the ability is not asked for again
     assert set(model(samples)) == everything
 
 
@@ -91,7 +91,7 @@ def test_the_stage_is_resumed(small, samples):
     assert 'loss_text' in resumed(samples)
 
 
-def test_names_boxes_and_texts_are_learnt(small, samples):
+def test_names_boxes_and_texts_are_learned(small, samples):
     model = build(small, noise=0.1)
     before = model(samples)
     after = train(model, samples, 60)
@@ -126,7 +126,7 @@ def test_questions_are_answered_by_looking_at_the_objects(small):
     assert model(blind)['loss_answer'] > 3 * model(samples)['loss_answer']
 
 
-def test_it_initialises_the_decoder_of_a_detector(small, samples, tmp_path):
+def test_it_initializes_the_decoder_of_a_detector(small, samples, tmp_path):
     model = build(small)
     path = tmp_path / 'llm.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
@@ -143,7 +143,7 @@ def test_other_modes_are_refused(small, samples):
         build(small)(samples, mode='predict')
 
 
-def test_expressions_and_formats_are_learnt_by_heart(small):
+def test_expressions_and_formats_are_learned_by_heart(small):
     dataset = DATASETS.build(dict(type='SceneExpressionDataset', length=3, num_bins=33, single=0.0, num_points=(8, 9)))
     samples = [dataset[i]['sample'] for i in range(3)]
     decoder = small.decoder(loss=LOSSES, format_parser=dict(num_samples=6))

@@ -22,7 +22,7 @@ def build(small, **kwargs):
     return small.build(dict(type='OutlinePretraining', bbox_head=decoder, lookup_accuracy=0.0, **kwargs))
 
 
-def test_points_of_outlines_are_learnt(small, samples):
+def test_points_of_outlines_are_learned(small, samples):
     model = build(small, noise=0.1, outline_noise=0.1, location_jitter=0.0)
     torch.manual_seed(0)
     before = model(samples)

@@ -69,8 +69,8 @@ def test_outline_surrounds_the_object_without_moving_its_mask():
 def test_backgrounds_look_as_they_are_called(kind):
     scene = _scene(0)
     image = render(replace(scene, objects=(), background=replace(scene.background, kind=kind)))
-    colours = len(np.unique(image.reshape(-1, 3), axis=0))
-    assert (colours == 1) == (kind == 'plain')
+    colors = len(np.unique(image.reshape(-1, 3), axis=0))
+    assert (colors == 1) == (kind == 'plain')
 
 
 def test_unknown_texture():

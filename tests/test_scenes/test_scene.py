@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmvisionllm.scenes.palette import COLOUR_NAMES, TEXTURES
+from mmvisionllm.scenes.palette import COLOR_NAMES, TEXTURES
 from mmvisionllm.scenes.scene import (
     BACKGROUNDS,
     MIN_PIXELS,
@@ -28,7 +28,7 @@ def test_same_seed_gives_the_same_scene():
 def test_everything_there_is_occurs(scenes):
     objects = [obj for scene in scenes for obj in scene.objects]
     assert {obj.category for obj in objects} == set(CATEGORIES)
-    assert {obj.colour for obj in objects} == set(COLOUR_NAMES)
+    assert {obj.color for obj in objects} == set(COLOR_NAMES)
     assert {obj.texture for obj in objects} == set(TEXTURES)
     assert {obj.size_word for obj in objects} == {'', 'small', 'large'}
     assert {scene.background.kind for scene in scenes} == set(BACKGROUNDS)
@@ -36,9 +36,9 @@ def test_everything_there_is_occurs(scenes):
     assert all(SIZE_RANGE[0] <= obj.size <= SIZE_RANGE[1] for obj in objects)
 
 
-def test_category_says_nothing_about_colour(scenes):
-    pairs = {(obj.category, obj.colour) for scene in scenes for obj in scene.objects}
-    assert len(pairs) == len(CATEGORIES) * len(COLOUR_NAMES)
+def test_category_says_nothing_about_color(scenes):
+    pairs = {(obj.category, obj.color) for scene in scenes for obj in scene.objects}
+    assert len(pairs) == len(CATEGORIES) * len(COLOR_NAMES)
 
 
 def test_boxes_areas_and_masks_are_of_the_visible_part(scenes):
@@ -59,7 +59,7 @@ def test_boxes_areas_and_masks_are_of_the_visible_part(scenes):
 def test_enough_of_every_object_is_visible(scenes):
     for scene in scenes:
         for index, obj in enumerate(scene.objects):
-            x, y = outline(obj.category, obj.centre, obj.size * scene.image_size, obj.aspect, obj.rotation).T
+            x, y = outline(obj.category, obj.center, obj.size * scene.image_size, obj.aspect, obj.rotation).T
             whole = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
             share = MIN_VISIBLE_SMALL if obj.size_word == 'small' else MIN_VISIBLE
             seen = scene.mask(index).sum()
@@ -67,13 +67,13 @@ def test_enough_of_every_object_is_visible(scenes):
             assert obj.visible == pytest.approx(min(seen / whole, 1), rel=1e-4)
 
 
-def test_objects_that_overlap_have_different_colours(scenes):
+def test_objects_that_overlap_have_different_colors(scenes):
     for scene in scenes:
         masks = [coverage(obj, scene.image_size) >= 128 for obj in scene.objects]
         for i, first in enumerate(scene.objects):
             for j in range(i):
                 # Only a place where nothing lies between them counts.
-                if (masks[i] & masks[j]).any() and scene.objects[j].colour == first.colour:
+                if (masks[i] & masks[j]).any() and scene.objects[j].color == first.color:
                     between = np.any([masks[i] & False, *masks[j + 1 : i]], axis=0)
                     assert not (masks[i] & masks[j] & ~between).any()
 

@@ -40,9 +40,9 @@ def test_objects_are_described_and_inside_the_image():
         assert sample.boxes.shape == (count, 4) and sample.boxes.dtype == np.float32
         assert len(sample.classes) == count > 0
         assert all(name.endswith(CATEGORIES) for name in sample.names)
-        centre, extent = sample.boxes[:, :2], sample.boxes[:, 2:]
+        center, extent = sample.boxes[:, :2], sample.boxes[:, 2:]
         assert (extent > 0).all()
-        assert (centre - extent / 2 >= 0).all() and (centre + extent / 2 <= 1).all()
+        assert (center - extent / 2 >= 0).all() and (center + extent / 2 <= 1).all()
 
 
 @pytest.mark.parametrize('single', [0.0, 1.0])

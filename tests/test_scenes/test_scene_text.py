@@ -46,9 +46,9 @@ def test_objects_have_names_and_boxes_inside_the_image():
     for sample in samples():
         assert sample.boxes.shape == (len(sample.names), 4) and sample.boxes.dtype == np.float32
         assert set(sample.names) <= set(CATEGORIES)
-        centre, extent = sample.boxes[:, :2], sample.boxes[:, 2:]
+        center, extent = sample.boxes[:, :2], sample.boxes[:, 2:]
         assert (extent > 0).all()
-        assert (centre - extent / 2 >= -1e-6).all() and (centre + extent / 2 <= 1 + 1e-6).all()
+        assert (center - extent / 2 >= -1e-6).all() and (center + extent / 2 <= 1 + 1e-6).all()
 
 
 def test_instructions_vary_in_words_categories_and_order():

@@ -20,8 +20,8 @@ def star(corners, inner, turn=0.0, radius=60, side=SIDE):
 
 
 def ellipse(a, b, turn, side=SIDE):
-    axes, centre = (a, b), (side // 2, side // 2)
-    return cv2.ellipse(np.zeros((side, side), np.uint8), centre, axes, turn, 0, 360, 1, -1)
+    axes, center = (a, b), (side // 2, side // 2)
+    return cv2.ellipse(np.zeros((side, side), np.uint8), center, axes, turn, 0, 360, 1, -1)
 
 
 def rectangle(x, y, w, h, side=SIDE):
@@ -127,7 +127,7 @@ def test_pieces_are_joined_and_specks_dropped():
     both = left | right
     assert iou(both, boundary_points(both, 24)) > 0.95
     np.testing.assert_array_equal(boundary_points(left | rectangle(140, 140, 4, 4), 24), boundary_points(left, 24))
-    column = left | rectangle(20, 120, 50, 30)  # the bridge crosses no centre line
+    column = left | rectangle(20, 120, 50, 30)  # the bridge crosses no center line
     assert iou(column, boundary_points(column, 24)) > 0.9
 
 

@@ -18,7 +18,7 @@ META = dict(classes=('star', 'heart'), palette=[(220, 20, 60), (0, 80, 100)])
 
 
 def draw(sample=None, meta=META, kind='VisionLLMVisualizer', image=None, draw_gt=False, **kwargs):
-    np.random.seed(0)  # mmdet varies the colours of masks
+    np.random.seed(0)  # mmdet varies the colors of masks
     visualizer = VISUALIZERS.get(kind)()
     visualizer.dataset_meta = meta
     image = picture() if image is None else image

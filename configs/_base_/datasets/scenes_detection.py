@@ -32,7 +32,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=4,  # twice the steps of 8 for the same images; classes are learnt sooner
+    batch_size=4,  # twice the steps of 8 for the same images; classes are learned sooner
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='SeededInfiniteSampler', shuffle=True),

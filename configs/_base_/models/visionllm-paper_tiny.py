@@ -73,7 +73,7 @@ model = dict(
                     type='HungarianAssigner',
                     match_costs=[
                         dict(type='FocalLossCost', weight=2.0),
-                        dict(type='CentreL1Cost', weight=5.0),
+                        dict(type='CenterL1Cost', weight=5.0),
                     ])))),
     bbox_head=dict(
         type='OpenEndedDecoder',

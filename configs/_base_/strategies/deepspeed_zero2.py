@@ -1,4 +1,4 @@
-# Gradients and optimiser states divided among the processes by DeepSpeed (pip install deepspeed). Added to a config:
+# Gradients and optimizer states divided among the processes by DeepSpeed (pip install deepspeed). Added to a config:
 #   _base_ = ['./visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py', '../_base_/strategies/deepspeed_zero2.py']
 # With adapters alone there is little to divide: 16 bytes for each of 224M weights are 3.6 GB. It pays where the language
 # model trains in full. To divide the weights, see fsdp.py.

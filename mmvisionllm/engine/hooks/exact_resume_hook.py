@@ -23,7 +23,7 @@ _INFO = 'exact_resume'  # key in the message hub, which checkpoints hold
 class ExactResumeHook(Hook):
     """Make resuming exact: equal losses, to the last digit, from the checkpoint on.
 
-    mmengine restores weights, optimiser, schedulers, logs and counters. Left are the random numbers. Those of the data
+    mmengine restores weights, optimizer, schedulers, logs and counters. Left are the random numbers. Those of the data
     are the matter of :class:`SeededDataset` and its samplers. Those of the training step (dropout, noise) are seeded
     here before every iteration from the seed, the rank and the iteration. The seed itself is kept in the checkpoint, so
     that a training without ``randomness.seed`` resumes exactly, too.

@@ -18,9 +18,9 @@ _OF_STRATEGIES = ('work_dir', 'experiment_name', 'env_kwargs', 'log_kwargs', 'au
 
 @STRATEGIES.register_module()
 class DeepSpeedZeROStrategy(DeepSpeedStrategy):
-    """mmengine's ``DeepSpeedStrategy`` with recent versions of DeepSpeed and with a config's own optimiser wrapper.
+    """mmengine's ``DeepSpeedStrategy`` with recent versions of DeepSpeed and with a config's own optimizer wrapper.
 
-    Stages 1 and 2 divide optimiser states and gradients among the processes. Stage 3 would divide the weights as well,
+    Stages 1 and 2 divide optimizer states and gradients among the processes. Stage 3 would divide the weights as well,
     but finds them only by the modules whose ``forward`` uses them; embeddings of added tokens are read directly. For
     that there is :class:`FullyShardedStrategy`.
 
@@ -38,7 +38,7 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
 
     Raises:
         ImportError: if DeepSpeed is not installed.
-        ValueError: for stage 3, or an optimiser wrapper that cannot be translated.
+        ValueError: for stage 3, or an optimizer wrapper that cannot be translated.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
                 "strategy=dict(type='FullyShardedStrategy')"
             )
         own = {key: kwargs.pop(key) for key in _OF_STRATEGIES if key in kwargs}
-        # Not mmengine's: it registers optimisers that DeepSpeed has dropped since, and fails.
+        # Not mmengine's: it registers optimizers that DeepSpeed has dropped since, and fails.
         BaseStrategy.__init__(self, **own)
         self.exclude_frozen_parameters = exclude_frozen_parameters
         self._inputs_to_half = None
@@ -67,7 +67,7 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
             'steps_per_print': 2**31,  # mmengine logs
             'gradient_accumulation_steps': 1,
             'zero_optimization': dict(zero_optimization),
-            # The optimiser is torch's, which DeepSpeed does not know to be safe with what it divides.
+            # The optimizer is torch's, which DeepSpeed does not know to be safe with what it divides.
             'zero_allow_untested_optimizer': True,
             **(config or {}),
             **kwargs,
@@ -113,7 +113,7 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
         checkpoint = SingleDeviceStrategy.load_checkpoint(self, filename, **kwargs)
         optimizer = getattr(self.model, 'optimizer', None)
         if hasattr(optimizer, 'refresh_fp32_params'):
-            optimizer.refresh_fp32_params()  # the optimiser steps on copies of the weights
+            optimizer.refresh_fp32_params()  # the optimizer steps on copies of the weights
         return checkpoint
 
     def load_model_state_dict(self, state_dict: dict, **kwargs: Any) -> None:
@@ -128,7 +128,7 @@ class DeepSpeedZeROStrategy(DeepSpeedStrategy):
         """Go on from a checkpoint of DeepSpeed's.
 
         Raises:
-            ValueError: for a checkpoint of another kind of training, whose optimiser states are not divided.
+            ValueError: for a checkpoint of another kind of training, whose optimizer states are not divided.
         """
         if Path(filename).is_file():
             raise ValueError(

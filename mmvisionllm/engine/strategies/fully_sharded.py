@@ -67,7 +67,7 @@ def sharded_like(whole: Tensor, like: Tensor) -> Tensor:
 
 @STRATEGIES.register_module()
 class FullyShardedStrategy(DDPStrategy):
-    """Weights, gradients and optimiser states divided among the processes, by PyTorch's ``fully_shard`` (FSDP2).
+    """Weights, gradients and optimizer states divided among the processes, by PyTorch's ``fully_shard`` (FSDP2).
 
     mmengine's ``FSDPStrategy`` flattens the weights of a unit into one tensor, which needs them all of one type. The
     paper's language model is frozen in bfloat16, its adapters train in float32, and both are in each layer.
@@ -79,7 +79,7 @@ class FullyShardedStrategy(DDPStrategy):
     Args:
         reshard_after_forward: Free a layer's gathered weights until the backward pass. False saves a third of the
             communication, and holds the whole language model in each process from the forward pass on.
-        cpu_offload: Keep the shards in the CPU's memory, where the optimiser then runs.
+        cpu_offload: Keep the shards in the CPU's memory, where the optimizer then runs.
         kwargs: Arguments of mmengine's strategies.
 
     Raises:

@@ -17,12 +17,12 @@ def first_points(instructions: Sequence[Instruction], extents: Tensor, outlines:
 
     Args:
         instructions: B instructions that ask for sets of objects.
-        extents: (B, P, 2) widths and heights of the objects, normalised.
+        extents: (B, P, 2) widths and heights of the objects, normalized.
         outlines: (B, P, 2, 1 + 2H) descriptors of their outlines, in units of half of that, see :class:`OutlineHead`; by
             default those of the ellipse in the box.
 
     Returns:
-        (B, P, N, 2) offsets, normalised, N the largest number of points; those beyond an instruction's own mean nothing.
+        (B, P, N, 2) offsets, normalized, N the largest number of points; those beyond an instruction's own mean nothing.
     """
     numbers = torch.tensor([i.output_format.num_points for i in instructions], device=extents.device)
     index = torch.arange(int(numbers.max()), device=extents.device)

@@ -83,6 +83,6 @@ class OutlineHead(nn.Module):
 
 
 def _in_box_units(objects: InstanceData) -> Tensor:
-    """(n, N, 2) points around the boxes' centres, in halves of their width and height."""
+    """(n, N, 2) points around the boxes' centers, in halves of their width and height."""
     low, high = objects.bboxes[:, None, :2], objects.bboxes[:, None, 2:]
     return (2 * objects.outlines - low - high) / (high - low).clamp(min=1e-3)

@@ -28,15 +28,15 @@ class CircularBlock(nn.Module):
         self.norm = nn.LayerNorm(dims)
 
     def forward(self, curves: Tensor) -> Tensor:
-        neighbours = curves.roll(self.dilation, -2), curves, curves.roll(-self.dilation, -2)
-        return self.norm(curves + self.linear(torch.cat(neighbours, -1)).relu())
+        neighbors = curves.roll(self.dilation, -2), curves, curves.roll(-self.dilation, -2)
+        return self.norm(curves + self.linear(torch.cat(neighbors, -1)).relu())
 
 
 class OutlineRefiner(nn.Module):
     """Look at the feature maps along an outline, and say how far each of its points is off (Deep Snake, CVPR 2020).
 
     A token alone has to hold its object's whole shape, and its outline can be no better placed than its box. Here points
-    around the outline see what is under them and what their neighbours see. Their shifts are turned into descriptors
+    around the outline see what is under them and what their neighbors see. Their shifts are turned into descriptors
     again, so that an outline of any number of points can be read off as before.
 
     Args:
@@ -113,10 +113,10 @@ class OutlineRefiner(nn.Module):
             one to the next, nor to the boxes.
         """
         embeddings, descriptors = tokens.embeddings, tokens.outlines
-        centres, extents = tokens.locations.detach(), tokens.extents.detach()
+        centers, extents = tokens.locations.detach(), tokens.extents.detach()
         if indices is not None:
-            embeddings, centres, extents = (
-                part.take_along_dim(indices[..., None], 1) for part in (embeddings, centres, extents)
+            embeddings, centers, extents = (
+                part.take_along_dim(indices[..., None], 1) for part in (embeddings, centers, extents)
             )
             descriptors = descriptors.take_along_dim(indices[..., None, None], 1)
         told = self.token(embeddings)[:, :, None] + self.places
@@ -124,7 +124,7 @@ class OutlineRefiner(nn.Module):
         for _ in range(self.num_steps):
             descriptors = descriptors.detach()
             points = torch.einsum('kh,bmah->bmka', self.waves, descriptors)
-            places = centres[:, :, None] + points * extents[:, :, None] / 2
+            places = centers[:, :, None] + points * extents[:, :, None] / 2
             seen = [
                 F.grid_sample(m, 2 * places * ratios[:, None, None] - 1, align_corners=False)
                 for m, ratios in zip(tokens.maps, tokens.map_ratios.unbind(1))
@@ -185,14 +185,14 @@ class OutlineRefiner(nn.Module):
             index, gt = index[own], gt[objects[own]]
             height, width = batch_img_metas[i]['img_shape'][:2]
             size = steps.new_tensor([width, height])
-            centre, extent = (part[i, index].detach()[:, None] * size for part in (tokens.locations, tokens.extents))
+            center, extent = (part[i, index].detach()[:, None] * size for part in (tokens.locations, tokens.extents))
             number = gt.outlines.size(1)
             waves = outline_waves(torch.arange(number, device=size.device) / number, self.waves.size(1) // 2)
             points = torch.einsum('nh,spah->spna', waves, steps[:, i, : len(index)])
             along = F.normalize(gt.outlines.roll(-1, 1) - gt.outlines.roll(1, 1), dim=-1)
             across = torch.stack([-along[..., 1], along[..., 0]], -1)
             half = (gt.bboxes[:, 2:] - gt.bboxes[:, :2]).mean(-1).clamp(min=1e-3)[:, None] / 2
-            error = centre + points * extent / 2 - gt.outlines
+            error = center + points * extent / 2 - gt.outlines
             parts = (error * across).sum(-1), self.along_weight * (error * along).sum(-1)
             found.append(torch.stack(parts, -1) / half[..., None])
         if not found:

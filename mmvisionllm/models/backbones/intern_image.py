@@ -40,14 +40,14 @@ class InternImage(BaseModule):
         norm_layer: ``'LN'``, the only one that the released models have.
         layer_scale: Initial value of a scale per channel of each residual branch; None for no scale.
         offset_scale: Factor of the sampling offsets.
-        post_norm: Normalise after each layer (S, B, L, XL) instead of before it (T).
+        post_norm: Normalize after each layer (S, B, L, XL) instead of before it (T).
         with_cp: Gradient checkpointing of every block: less memory, one more forward pass.
         dw_kernel_size: Of the depth-wise convolutions that offsets are made from (H: 5); None for DCNv3's 3.
         level2_post_norm: One more norm after some blocks of the third stage (H).
         level2_post_norm_block_ids: Which ones.
-        res_post_norm: Normalise before and after each layer (H).
+        res_post_norm: Normalize before and after each layer (H).
         center_feature_scale: Gate between DCNv3's result and its projected input (H).
-        remove_center: Sample without the kernel's centre.
+        remove_center: Sample without the kernel's center.
         in_channels: Of the image.
         out_indices: Stages whose features are returned; at strides 4, 8, 16, 32.
         frozen_stages: -1: nothing is frozen; 0: the stem; i: the stem and the first i stages.
@@ -146,7 +146,7 @@ class InternImage(BaseModule):
         self._freeze()
 
     def init_weights(self) -> None:
-        """Load the official checkpoint that ``init_cfg`` names, or initialise as for training from scratch."""
+        """Load the official checkpoint that ``init_cfg`` names, or initialize as for training from scratch."""
         if isinstance(self.init_cfg, dict) and self.init_cfg.get('type') == 'Pretrained':
             load_intern_image_weights(self, self.init_cfg['checkpoint'])
             self._is_init = True

@@ -73,8 +73,8 @@ class Block(nn.Module):
         drop: Dropout in the MLP.
         drop_path: Probability that a residual branch is dropped.
         act: Makes activations.
-        post_norm: Normalise after DCNv3 and MLP instead of before them.
-        res_post_norm: Normalise before and after.
+        post_norm: Normalize after DCNv3 and MLP instead of before them.
+        res_post_norm: Normalize before and after.
         layer_scale: Initial value of a scale per channel of each branch; None for no scale.
         with_cp: Recompute the block in the backward pass instead of keeping its activations.
         dcn: Further arguments of :class:`DCNv3`.
@@ -136,7 +136,7 @@ class Level(nn.Module):
     Args:
         blocks: The blocks.
         channels: C.
-        with_norm: Normalise the blocks' output.
+        with_norm: Normalize the blocks' output.
         post_norm_block_ids: Blocks after which there is one more norm; None for no such.
         downsample: Whether there is a next level.
     """

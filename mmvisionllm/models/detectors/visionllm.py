@@ -65,7 +65,7 @@ class VisionLLM(BaseDetector):
         self.default_instruction = self._parse(instruction) if instruction else None
 
     def init_weights(self) -> None:
-        """Initialise the parts; see :func:`quantized_weights_aside`.
+        """Initialize the parts; see :func:`quantized_weights_aside`.
 
         Raises:
             FileNotFoundError: if checkpoints that they start from are not there, see :func:`require_checkpoints`.
@@ -111,7 +111,7 @@ class VisionLLM(BaseDetector):
         """
         if not batch_inputs.is_floating_point():
             raise TypeError(
-                f'images must be floating-point and normalised, got {batch_inputs.dtype}: pass the batch through '
+                f'images must be floating-point and normalized, got {batch_inputs.dtype}: pass the batch through '
                 '`data_preprocessor` first'
             )
         return self.backbone(batch_inputs)

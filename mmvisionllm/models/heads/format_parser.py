@@ -26,14 +26,14 @@ from .set_criterion import mean_over_ranks
 class FormatParser(nn.Module):
     """Behind the instruction's text, without the image, comes its format: ``<cls> <x1> ... <yN> <eos>``, or ``<bos>``.
 
-    It is learnt by next-token prediction over these tokens. Constrained to what makes a format, most of the tokens are
+    It is learned by next-token prediction over these tokens. Constrained to what makes a format, most of the tokens are
     forced: the model has to choose between ``<cls>`` and ``<bos>``, and behind each ``<yi>`` between ``<x(i+1)>`` and
     ``<eos>``. What comes before a choice is the same whatever the later ones are, so that a single pass over the longest
     format holds all of them, and greedy generation is read off it.
 
     Args:
         loss_weight: Weight of the loss.
-        num_samples: Instructions of a batch that are learnt from; formats are simple, and texts are long.
+        num_samples: Instructions of a batch that are learned from; formats are simple, and texts are long.
         num_practice: Further instructions, made up in each iteration whose batch has category sets, see
             :func:`practice_instructions`. What is hardest to read is the number of points, and the batches of one task
             alone tell it.

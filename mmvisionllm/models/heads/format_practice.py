@@ -19,8 +19,8 @@ def practice_instructions(
 ) -> list[Instruction]:
     """Instructions for boxes and polygons whose words are partly drawn at random.
 
-    The templates of a task are few. Learnt as they are, a model may know a task's format by its words; where each of them
-    may be any other, only the format that is written there tells it.
+    The templates of a task are few. Learned as they are, a model may know a task's format by its words; where each of
+    them may be any other, only the format that is written there tells it.
 
     Args:
         number: How many.

@@ -85,7 +85,7 @@ class OpenEndedDecoder(BaseModule):
         self.format_queries = MODELS.build({'type': 'FormatQueries', **(format_queries or {})})
 
     def init_weights(self) -> None:
-        """Initialise from ``init_cfg``.
+        """Initialize from ``init_cfg``.
 
         Raises:
             FileNotFoundError: if it names a checkpoint that is not there.
@@ -132,7 +132,7 @@ class OpenEndedDecoder(BaseModule):
         Args:
             image: (B, M, D) image tokens of the prefix; None leaves the one token ``<image>`` itself.
             objects: (B, P, D) tokens to answer for.
-            locations: (B, P, 2) their locations, normalised.
+            locations: (B, P, 2) their locations, normalized.
             instructions: B instructions that ask for sets of objects.
             queries: (B, P or 1, K, D) their queries, see :class:`FormatQueries`. An object's queries see only
                 those before them: the first of them alone asks for classes, without points (N = 0).
@@ -153,7 +153,7 @@ class OpenEndedDecoder(BaseModule):
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:
-        """(B, M, N, 2) points in the image, normalised, not clipped."""
+        """(B, M, N, 2) points in the image, normalized, not clipped."""
         return self.vocabulary.codec.decode(self.bins(decoded.point_logits)) + decoded.locations[:, :, None]
 
     def bins(self, logits: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class SetCriterion(BaseModule):
         Args:
             decoded: Answers for P objects per image.
             classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for.
-            points: (B, P, N, 2) corners of boxes or points of polygons, normalised.
+            points: (B, P, N, 2) corners of boxes or points of polygons, normalized.
             present: (B, P) bool, False for padding.
         """
         losses = self.class_loss(decoded, classes, present)

@@ -73,7 +73,7 @@ def read_set(
 
     Args:
         scores: (M, C), of which the instruction's own categories come first.
-        points: (M, N, 2), normalised, of which the instruction's own number come first.
+        points: (M, N, 2), normalized, of which the instruction's own number come first.
         instruction: With the dataset's label of each category and the output format.
         img_meta: ``img_shape`` (height, width), and ``scale_factor`` and, if known, ``ori_shape`` if ``rescale``.
         max_per_img: Most results; an object may be among them with several categories.

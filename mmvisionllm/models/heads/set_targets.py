@@ -22,7 +22,7 @@ class SetTargets:
     Args:
         indices: (B, P) which of the image tokens the objects are.
         classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for.
-        points: (B, P, N, 2) corners of boxes or points of polygons, normalised.
+        points: (B, P, N, 2) corners of boxes or points of polygons, normalized.
         present: (B, P) bool, False for objects without ground truth.
     """
 
@@ -111,7 +111,7 @@ def match_predictions(
     Args:
         assigner: mmdet's.
         decoded: Of all M tokens.
-        boxes: (B, M, 4) boxes around their points, normalised (x1, y1, x2, y2).
+        boxes: (B, M, 4) boxes around their points, normalized (x1, y1, x2, y2).
         instructions: B instructions.
         batch_gt_instances: ``bboxes`` in pixels and ``labels``; objects outside of the category set are of class C.
         batch_img_metas: With ``img_shape`` (height, width).

@@ -19,7 +19,7 @@ from ..language_models.transformers_bridge import counting_on
 from .prefix import embed_prefix, embed_rows, instruction_ids
 from .set_criterion import mean_over_ranks
 
-_UNLABELLED = -100  # what torch's cross-entropy leaves out
+_UNLABELED = -100  # what torch's cross-entropy leaves out
 
 
 def encode_turns(
@@ -48,10 +48,10 @@ def encode_turns(
             raise ValueError(f'the text {turn[:80]!r} contains a token that VisionLLM reserves')
         if number % 2:
             ids += words
-            labels += [_UNLABELLED] * len(words)
+            labels += [_UNLABELED] * len(words)
         else:
             ids += [tokenizer.start_id, *words, tokenizer.eos_id]
-            labels += [*words, tokenizer.eos_id, _UNLABELLED]
+            labels += [*words, tokenizer.eos_id, _UNLABELED]
             if len(ids) > room:
                 warnings.warn(
                     f'turns {number + 1} to {len(turns)} of {len(turns)} are left out: with instruction and image, the '
@@ -86,11 +86,11 @@ def text_loss(
     ]
     prefix = embed_rows(model, [head + ids for head, (ids, _) in zip(heads, encoded)], image)
     hidden = model(prefix.embeddings, prefix.layout)
-    labels = torch.full(hidden.shape[:2], _UNLABELLED, device=hidden.device)
+    labels = torch.full(hidden.shape[:2], _UNLABELED, device=hidden.device)
     ends = prefix.layout.valid.sum(1).tolist()
     for row, end, (ids, wanted) in zip(labels, ends, encoded):
         row[end - len(ids) : end] = torch.tensor(wanted, device=row.device)
-    asked = labels != _UNLABELLED
+    asked = labels != _UNLABELED
     loss = F.cross_entropy(model.word_logits(hidden[asked]), labels[asked], reduction='sum')
     return loss / mean_over_ranks(asked.sum())
 

@@ -13,7 +13,7 @@ class TokenProjector(nn.Module):
     """``(e_i, l_i)`` -> one vector in the language model's space, at the scale of its word embeddings.
 
     The embedding goes through a linear layer and an MLP, the location through sine features and a linear layer. The
-    former side is normalised before they are added; the sum is normalised and scaled to the standard deviation of the
+    former side is normalized before they are added; the sum is normalized and scaled to the standard deviation of the
     word embeddings, so that the language model meets image tokens as it meets words.
 
     Args:
@@ -77,7 +77,7 @@ class TokenProjector(nn.Module):
 
         Args:
             embeddings: (B, M, D) e_i.
-            coordinates: (B, M, num_coordinates) l_i, and width and height where they are entered, too; normalised.
+            coordinates: (B, M, num_coordinates) l_i, and width and height where they are entered, too; normalized.
 
         Returns:
             (B, M, D_llm).

@@ -17,7 +17,7 @@ LOGIT_STD = 0.4
 def sine_table(num_bins: int, dims: int) -> Tensor:
     """(num_bins, dims) sine and cosine features of the bins, unit mean square.
 
-    Neighbouring bins are similar, far ones are not: the location tokens start out as an ordered scale, and a hidden state
+    Neighboring bins are similar, far ones are not: the location tokens start out as an ordered scale, and a hidden state
     can point at a bin it has never been trained on. Wavelengths run geometrically from 4 image sides to 4 bins.
     """
     half = dims // 2

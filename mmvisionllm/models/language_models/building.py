@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
-# Other initialisations of LoRA change the layer's own weights, too: the frozen weights would not be those of the file.
+# Other initializations of LoRA change the layer's own weights, too: the frozen weights would not be those of the file.
 _LORA_INITS = (True, False, 'gaussian', 'orthogonal')
 
 
@@ -55,7 +55,7 @@ def lora_config(arguments: Mapping[str, Any]) -> LoraConfig:
     """Arguments of :class:`peft.LoraConfig`, checked, as such.
 
     Raises:
-        ValueError: for arguments that the installed peft does not know, and for initialisations that change the frozen
+        ValueError: for arguments that the installed peft does not know, and for initializations that change the frozen
             weights (PiSSA, OLoRA and the like): checkpoints do not hold those.
     """
     from peft import LoraConfig

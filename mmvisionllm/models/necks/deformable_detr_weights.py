@@ -72,7 +72,7 @@ def convert_deformable_detr(state_dict: Mapping[str, Tensor], num_queries: int) 
     if any(name.startswith(_TWO_STAGE) for name in state):
         raise ValueError(
             "this is a two-stage Deformable DETR: its queries are made from the encoder's proposals, and VisionLLM "
-            'has learnt ones; use a checkpoint without two stages, plain or with box refinement'
+            'has learned ones; use a checkpoint without two stages, plain or with box refinement'
         )
     if 'query_embedding.weight' not in state:
         raise ValueError(
@@ -105,14 +105,14 @@ def has_box_refine(state_dict: Mapping[str, Tensor]) -> bool:
 
 @WEIGHT_INITIALIZERS.register_module()
 class DeformableDETRWeights:
-    """Initialise a :class:`VisionLLM` from a Deformable DETR.
+    """Initialize a :class:`VisionLLM` from a Deformable DETR.
 
-    For use as the detector's own initialisation::
+    For use as the detector's own initialization::
 
         model = dict(init_cfg=dict(type='DeformableDETRWeights', checkpoint='deformable-detr_r50.pth'))
 
-    mmengine runs a module's own ``init_cfg`` before its children's initialisation, unless its type is ``Pretrained``.
-    So that the checkpoint comes last all the same, neck and decoder are initialised here, first, and the backbone, which
+    mmengine runs a module's own ``init_cfg`` before its children's initialization, unless its type is ``Pretrained``.
+    So that the checkpoint comes last all the same, neck and decoder are initialized here, first, and the backbone, which
     the checkpoint covers completely, not at all; all are marked as done.
 
     Args:
@@ -125,7 +125,7 @@ class DeformableDETRWeights:
         self.map_location = map_location
 
     def __call__(self, module: nn.Module) -> None:
-        """Initialise ``module``.
+        """Initialize ``module``.
 
         Raises:
             TypeError: if it is no VisionLLM with a Deformable DETR neck.

@@ -21,7 +21,7 @@ from ..structures import Match
 class ImageTokenHead(DeformableDETRHead):
     """mmdet's Deformable DETR head, category-agnostic: is there an object?
 
-    It regresses the centre point alone: the assigner needs a cost on centres (:class:`CentreL1Cost`).
+    It regresses the center point alone: the assigner needs a cost on centers (:class:`CenterL1Cost`).
 
     Args:
         num_classes: Classes of the Deformable DETR that it starts from. Objectness is the log-sum-exp of their logits: at
@@ -41,7 +41,7 @@ class ImageTokenHead(DeformableDETRHead):
             raise ValueError("centers have no box to overlap: leave loss_iou out, or set type='BoxTokenHead'")
 
     def init_weights(self) -> None:
-        """Initialise as mmdet does: objectness begins at 0.01, of however many logits it is made."""
+        """Initialize as mmdet does: objectness begins at 0.01, of however many logits it is made."""
         super().init_weights()
         for branch in self.cls_branches:
             nn.init.constant_(branch.bias, bias_init_with_prob(0.01 / branch.out_features))
@@ -54,7 +54,7 @@ class ImageTokenHead(DeformableDETRHead):
             references: L + 1 reference points, (B, M, 2 or 4).
 
         Returns:
-            (L, B, M, 1) logits, (L, B, M, 4) normalised (cx, cy, w, h).
+            (L, B, M, 1) logits, (L, B, M, 4) normalized (cx, cy, w, h).
         """
         logits, boxes = super().forward(hidden_states, references)
         return logits.logsumexp(-1, keepdim=True), boxes
@@ -66,7 +66,7 @@ class ImageTokenHead(DeformableDETRHead):
 
         Args:
             scores: (L, B, M, 1) logits.
-            boxes: (L, B, M, 4) normalised (cx, cy, w, h).
+            boxes: (L, B, M, 4) normalized (cx, cy, w, h).
             batch_gt_instances: ``bboxes`` (n, 4) in pixels.
             batch_img_metas: With ``img_shape`` (height, width).
         """

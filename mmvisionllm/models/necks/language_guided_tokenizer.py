@@ -25,7 +25,7 @@ class LanguageGuidedTokenizer(BaseModule):
     """Deformable DETR's transformer over language-aware features.
 
     Encoder and decoder are mmdet's own, under the same state-dict names, so that a released Deformable DETR checkpoint
-    initialises them (see :mod:`mmvisionllm.models.necks.deformable_detr_weights`): without a text encoder, features and
+    initializes them (see :mod:`mmvisionllm.models.necks.deformable_detr_weights`): without a text encoder, features and
     references are exactly those of mmdet's ``DeformableDETR``.
 
     Args:
@@ -94,12 +94,12 @@ class LanguageGuidedTokenizer(BaseModule):
             )
 
     def init_weights(self) -> None:
-        """Initialise as mmdet's Deformable DETR does, then the parts and ``init_cfg``s (a checkpoint comes last)."""
+        """Initialize as mmdet's Deformable DETR does, then the parts and ``init_cfg``s (a checkpoint comes last)."""
         for coder in (self.encoder, self.decoder):
             for parameter in coder.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-            # Its own start, sampling points in a star around the reference, is gone by now, and it is not initialised
+            # Its own start, sampling points in a star around the reference, is gone by now, and it is not initialized
             # again from above.
             for module in coder.modules():
                 if isinstance(module, MultiScaleDeformableAttention):

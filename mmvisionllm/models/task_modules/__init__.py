@@ -1,5 +1,5 @@
 """Parts of the matching that mmdet does not have."""
 
-from .centre_l1_cost import CentreL1Cost
+from .center_l1_cost import CenterL1Cost
 
-__all__ = ['CentreL1Cost']
+__all__ = ['CenterL1Cost']

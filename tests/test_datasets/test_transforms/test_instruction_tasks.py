@@ -200,7 +200,7 @@ def test_same_seed_same_texts():
 
 
 def test_a_conversation_goes_on_for_several_turns():
-    said = ['<image>\nWhat is it?', 'A star.', 'Which colour?', 'Red.']
+    said = ['<image>\nWhat is it?', 'A star.', 'Which color?', 'Red.']
     turns = [dict(zip(('from', 'value'), turn)) for turn in zip(('human', 'gpt') * 2, said)]
     made = attach(build('conversation'), conversation=turns)
     assert made.instruction.text == '<image> What is it?'

@@ -27,7 +27,7 @@ def test_stage_3_is_refused(deepspeed, tmp_path):
         STRATEGIES.build(dict(ZERO2, work_dir=str(tmp_path), zero_optimization=dict(stage=3)))
 
 
-def test_optimiser_wrappers_that_do_not_fit(deepspeed, tmp_path):
+def test_optimizer_wrappers_that_do_not_fit(deepspeed, tmp_path):
     strategy = STRATEGIES.build(dict(ZERO2, work_dir=str(tmp_path)))
     optimizer = dict(type='AdamW', lr=1e-3)
     with pytest.raises(ValueError, match='leave --amp out'):
@@ -90,7 +90,7 @@ def test_mixed_tasks(deepspeed, scenes, tmp_path):
 
 @pytest.mark.slow
 def test_accumulated_gradients(deepspeed, scenes, tmp_path):
-    """Half of the batch in each process, a quarter at a time; a batch's losses are normalised on their own."""
+    """Half of the batch in each process, a quarter at a time; a batch's losses are normalized on their own."""
     changes = {'optim_wrapper.accumulative_counts': 2}
     alone = train_together(equal_config(scenes, tmp_path / 'one', 4, **changes), 0)
     cfg = flexible(equal_config(scenes, tmp_path / 'two', 2, **changes), **ZERO2)

@@ -156,10 +156,10 @@ def test_learns_to_follow_an_edge_that_tokens_do_not_tell_of():
             InstanceData(bboxes=torch.cat([a, a, b, b])[None], outlines=square(a, b)[None], labels=torch.zeros(1))
             for a, b in zip(low, high)
         ]
-        centre = ((low + high) / 2 + 4 * torch.randn(number, 2)) / 64
+        center = ((low + high) / 2 + 4 * torch.randn(number, 2)) / 64
         tokens = OutlineTokens(
             embeddings=torch.ones(number, 1, 8),
-            locations=centre[:, None],
+            locations=center[:, None],
             objectness=torch.zeros(number, 1),
             extents=((high - low) / 64).expand(-1, 2)[:, None],
             outlines=ellipse_descriptors(8).expand(number, 1, -1, -1),

@@ -181,7 +181,7 @@ def test_larger_image_in_the_batch_moves_locations_little(detector, scenes):
     assert (together.locations[0] - alone.locations[0]).abs().max() < 0.05
 
 
-def test_one_batch_is_learnt(small, batch):
+def test_one_batch_is_learned(small, batch):
     detector = small.build(small.detector()).train()
     data = detector.data_preprocessor(batch, training=True)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3)

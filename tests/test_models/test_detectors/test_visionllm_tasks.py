@@ -112,7 +112,7 @@ def loud(small):
     return detector
 
 
-def test_each_text_is_learnt_from_its_own_image(loud, load):
+def test_each_text_is_learned_from_its_own_image(loud, load):
     """The loss of a batch is the mean over all words, each image's own behind its tokens."""
     batch = load('captioning', 'detection', 'captioning')
     first, _, second = batch['data_samples']
@@ -136,7 +136,7 @@ def test_each_text_is_of_its_own_image(loud, load):
     assert 'pred_text' not in detection
 
 
-def test_a_batch_of_all_kinds_is_learnt(small, load):
+def test_a_batch_of_all_kinds_is_learned(small, load):
     detector = small.build(small.detector()).train()
     data = detector.data_preprocessor(load(*KINDS), training=True)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3)
@@ -223,7 +223,7 @@ def test_raw_outputs_are_of_objects_alone(detector, load):
 
 
 def teach(small, instructions):
-    """A detector that has learnt to read the formats that these instructions claim to have."""
+    """A detector that has learned to read the formats that these instructions claim to have."""
     head, test_cfg = small.decoder(format_parser={}), dict(generation=dict(max_new_tokens=6))
     detector = small.build(small.detector(bbox_head=head, test_cfg=test_cfg)).train()
     language_model = detector.bbox_head.language_model

@@ -137,7 +137,7 @@ def test_loss_is_that_of_each_format_token_by_token(decoder, make, numbers):
 
 
 @torch.no_grad()
-def test_nothing_is_learnt_where_only_a_text_can_be_the_answer(decoder, make):
+def test_nothing_is_learned_where_only_a_text_can_be_the_answer(decoder, make):
     sets, without = [make.instruct(2), make.instruct(24)], [make.question(), make.question('<image> Describe this.')]
     both = decoder.format_loss([without[0], sets[0], without[1], sets[1]])
     torch.testing.assert_close(both, decoder.format_loss(sets))
@@ -152,7 +152,7 @@ def test_weights_of_the_loss(small, make):
     torch.testing.assert_close(decoder.format_loss(instructions)['loss_dec_format'], 0.05 * plain)
 
 
-def test_a_few_samples_of_a_batch_are_learnt_from_and_a_text_once(decoder, make):
+def test_a_few_samples_of_a_batch_are_learned_from_and_a_text_once(decoder, make):
     few = FormatParser(num_samples=2)
     instructions = [make.instruct(2), make.instruct(2), make.instruct(24)]
     loss = few.loss(decoder.language_model, instructions)
@@ -246,7 +246,7 @@ def test_practice_is_about_the_batch_s_categories(make):
 
 
 @torch.no_grad()
-def test_practice_is_learnt_beside_the_batch(decoder, make):
+def test_practice_is_learned_beside_the_batch(decoder, make):
     parser, model, batch = FormatParser(num_practice=3), decoder.language_model, [make.instruct()]
     torch.manual_seed(0)
     loss = parser.loss(model, batch)

@@ -35,7 +35,7 @@ def overfit(make, decoder, steps, instructions, objects=GROUND_TRUTH):
     ],
     ids=['one-hot', 'smoothed'],
 )
-def test_one_batch_is_learnt_by_heart(small, make, loss):
+def test_one_batch_is_learned_by_heart(small, make, loss):
     cfg = small.decoder(loss=loss)
     instructions = [make.instruct(categories=['heart', 'star', 'circle']), make.instruct()]
     losses, decoder = overfit(make, small.build(cfg), 130, instructions)
@@ -47,7 +47,7 @@ def test_one_batch_is_learnt_by_heart(small, make, loss):
         # The entropy of a Gaussian of one bin is what is left.
         assert losses['loss_dec_loc'] < 1.42 + 0.2
         assert losses['loss_dec_bbox'] < 5 * 4 * 0.02 and losses['loss_dec_iou'] < 2 * 0.2
-    # What was learnt is answered: boxes to a bin or so (1/16 of a side), and labels.
+    # What was learned is answered: boxes to a bin or so (1/16 of a side), and labels.
     decoded = decoder(make.image_tokens(), instructions)
     points = decoder.points(decoded).flatten(2) * torch.tensor([80.0, 40.0, 80.0, 40.0])
     allowed = torch.tensor([80.0, 40.0, 80.0, 40.0]) / 16 * 1.5
@@ -115,7 +115,7 @@ def test_padding_of_the_objects_does_not_change_the_losses(small, make):
 
 
 def octagons(objects):
-    """The same objects with eight points around each, clockwise from above the centre."""
+    """The same objects with eight points around each, clockwise from above the center."""
     x1, y1, x2, y2 = objects.bboxes.T
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     corners = [(x, y1), (x2, y1), (x2, y), (x2, y2), (x, y2), (x1, y2), (x1, y), (x1, y1)]
@@ -132,7 +132,7 @@ LOSS = dict(
 )
 
 
-def test_a_box_image_and_a_polygon_image_are_learnt_together(small, make):
+def test_a_box_image_and_a_polygon_image_are_learned_together(small, make):
     decoder = small.build(small.decoder(loss=LOSS))
     instructions = [make.instruct(2), make.instruct(8)]
     losses, decoder = overfit(make, decoder, 130, instructions, MIXED)

@@ -142,8 +142,8 @@ def test_an_image_is_answered_by_one_text(small):
 
 
 @pytest.fixture(scope='module')
-def learnt(small, make):
-    """A decoder that has learnt two captions for two images by heart."""
+def learned(small, make):
+    """A decoder that has learned two captions for two images by heart."""
     decoder = small.build(small.decoder())
     tokens, instructions = make.image_tokens(), [make.question()] * 2
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2, weight_decay=0)
@@ -156,28 +156,28 @@ def learnt(small, make):
     return decoder.eval()
 
 
-def test_captions_that_were_learnt_follow_the_image(learnt, make):
+def test_captions_that_were_learned_follow_the_image(learned, make):
     tokens, instructions = make.image_tokens(), [make.question()] * 2
-    assert learnt.generate(tokens, instructions) == list(CAPTIONS)
-    assert learnt.generate(tokens.select([1, 0]), instructions) == list(CAPTIONS[::-1])
-    assert learnt.generate(tokens.select([1]), instructions[:1]) == [CAPTIONS[1]]
+    assert learned.generate(tokens, instructions) == list(CAPTIONS)
+    assert learned.generate(tokens.select([1, 0]), instructions) == list(CAPTIONS[::-1])
+    assert learned.generate(tokens.select([1]), instructions[:1]) == [CAPTIONS[1]]
 
 
-def test_the_end_of_an_answer_is_the_tokenizers(learnt, make, monkeypatch):
+def test_the_end_of_an_answer_is_the_tokenizers(learned, make, monkeypatch):
     """Some models come with ends of their own, such as that of a turn in a chat."""
-    (_, word, *_) = learnt.language_model.tokenizer.encode_words(CAPTIONS[1])
-    monkeypatch.setattr(learnt.language_model.lm.generation_config, 'eos_token_id', word)
+    (_, word, *_) = learned.language_model.tokenizer.encode_words(CAPTIONS[1])
+    monkeypatch.setattr(learned.language_model.lm.generation_config, 'eos_token_id', word)
     tokens = make.image_tokens().select([1])
-    assert learnt.generate(tokens, [make.question()]) == [CAPTIONS[1]]
+    assert learned.generate(tokens, [make.question()]) == [CAPTIONS[1]]
 
 
 @pytest.mark.parametrize('number', [1, 5])
-def test_most_words_of_an_answer(learnt, make, number):
-    tokenizer = learnt.language_model.tokenizer
+def test_most_words_of_an_answer(learned, make, number):
+    tokenizer = learned.language_model.tokenizer
     ids = [*tokenizer.encode_words(CAPTIONS[1]), tokenizer.eos_id]
     assert len(ids) > 6
     tokens = make.image_tokens().select([1])
-    found = generate_texts(learnt, tokens, [make.question()], max_new_tokens=number)
+    found = generate_texts(learned, tokens, [make.question()], max_new_tokens=number)
     assert found == [tokenizer.decode_words(ids[:number])]
 
 

@@ -234,7 +234,7 @@ def test_text_loss_is_the_mean_next_token_loss(llama):
     torch.testing.assert_close(llama.text_loss(texts), total / count, rtol=1e-4, atol=1e-5)
 
 
-def test_text_can_be_learnt(small):
+def test_text_can_be_learned(small):
     model = small.build(small.language_model()).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     texts = ['a star <c1>', 'a plus sign <c0>']

@@ -133,7 +133,7 @@ def test_lora_beside_a_model_that_trains():
     assert trainable(decoder.language_model) == {n for n, _ in decoder.language_model.named_parameters()}
 
 
-def test_initialising_the_detector_leaves_lora_without_effect():
+def test_initializing_the_detector_leaves_lora_without_effect():
     decoder = build(lora=LORA)
     before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
     decoder.init_weights()

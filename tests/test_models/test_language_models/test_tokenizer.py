@@ -12,7 +12,7 @@ from mmvisionllm.instructions import Instruction, InstructionError, Vocabulary, 
 from mmvisionllm.models.language_models import InstructionTokenizer
 from mmvisionllm.models.language_models.tokenizer import resolve_pretrained
 from mmvisionllm.scenes import CATEGORIES
-from mmvisionllm.scenes.palette import COLOUR_NAMES, TEXTURE_WORDS
+from mmvisionllm.scenes.palette import COLOR_NAMES, TEXTURE_WORDS
 
 REPO = Path(__file__).resolve().parents[3]
 SCENES = REPO / 'configs/_base_/tokenizers/scenes'
@@ -128,7 +128,7 @@ def test_words_split_as_before(tokenizer):
 def test_what_scenes_are_spoken_of_by_is_whole(folder):
     """Alone, as an answer is, and among others: a small model copies a word sooner than it spells it."""
     tokenizer = InstructionTokenizer(str(SCENES.with_name(folder)), Vocabulary(33))
-    attributes = (*COLOUR_NAMES, *filter(None, TEXTURE_WORDS.values()), 'plain', 'small', 'large')
+    attributes = (*COLOR_NAMES, *filter(None, TEXTURE_WORDS.values()), 'plain', 'small', 'large')
     answers = ('left', 'right', 'top', 'bottom', 'yes', 'no')
     for word in (*attributes, *answers, *' '.join(CATEGORIES).split()):
         assert len(tokenizer.encode(f' {word}')) == 1, word

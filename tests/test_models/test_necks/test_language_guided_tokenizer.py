@@ -6,13 +6,13 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 TEXTS = ['find the star and the heart', 'where is the plus sign']
-PAPER = dict(  # centre points alone
+PAPER = dict(  # center points alone
     token_head__type='ImageTokenHead',
     token_head__loss_iou=dict(type='GIoULoss', loss_weight=0.0),
     token_head__train_cfg=dict(
         assigner=dict(
             type='HungarianAssigner',
-            match_costs=[dict(type='FocalLossCost', weight=2.0), dict(type='CentreL1Cost', weight=5.0)],
+            match_costs=[dict(type='FocalLossCost', weight=2.0), dict(type='CenterL1Cost', weight=5.0)],
         )
     ),
 )
@@ -59,7 +59,7 @@ def test_number_of_tokens_does_not_depend_on_the_resolution(neck, height, width)
     assert tokens.layer_scores.shape == (2, 2, 10, 1) and tokens.layer_boxes.shape == (2, 2, 10, 4)
 
 
-def test_locations_are_the_centres_that_the_head_supervises(neck):
+def test_locations_are_the_centers_that_the_head_supervises(neck):
     features, samples = make_inputs()
     tokens = neck(features, TEXTS, samples)
     assert torch.equal(torch.cat([tokens.locations, tokens.extents], -1), tokens.layer_boxes[-1])
@@ -176,8 +176,8 @@ def overfit(neck, steps=40):
     matches = match(neck, tokens, GROUND_TRUTH, samples)
     errors, scores = [], []
     for i, (index, objects) in enumerate(matches):
-        centres = GROUND_TRUTH[i].bboxes.view(-1, 2, 2).mean(1) / torch.tensor([96.0, 64.0])
-        errors.append((tokens.locations[i, index] - centres[objects]).abs().max())
+        centers = GROUND_TRUTH[i].bboxes.view(-1, 2, 2).mean(1) / torch.tensor([96.0, 64.0])
+        errors.append((tokens.locations[i, index] - centers[objects]).abs().max())
         scores.append(tokens.objectness[i, index].sigmoid().min())
     return history, max(errors), min(scores)
 
@@ -185,7 +185,7 @@ def overfit(neck, steps=40):
 @pytest.mark.parametrize(
     'changes', [LANGUAGE_OFF, dict(PAPER), dict(with_box_refine=True)], ids=['off', 'paper', 'refine']
 )
-def test_one_batch_is_learnt_by_heart(small, changes):
+def test_one_batch_is_learned_by_heart(small, changes):
     history, error, score = overfit(small.build(small.neck(**changes)))
     assert sum(history[-1].values()) < 0.5 * sum(history[0].values())
     assert error < 0.06 and score > 0.3

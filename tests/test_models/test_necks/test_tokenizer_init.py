@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope='module')
 def pair():
-    """A Deformable DETR and the tokenizer of the same sizes, both initialised."""
+    """A Deformable DETR and the tokenizer of the same sizes, both initialized."""
     init_default_scope('mmdet')
     detector = 'deformable_detr/deformable-detr-refine_tiny_scenes'
     detr, neck = (

@@ -13,7 +13,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Kernel, stride, padding and dilation, each (height, width); groups; offset scale; centre removal.
+    """Kernel, stride, padding and dilation, each (height, width); groups; offset scale; center removal.
 
     An output position (y, x) and a kernel point (j, i), j down and i right, are sampled at, in pixels of the input::
 
@@ -22,7 +22,7 @@ class Geometry:
     and likewise for y. Points are counted column by column (i slow, j fast), as in the official weights.
 
     Raises:
-        ValueError: if a size is not positive, or an even kernel has no centre to remove.
+        ValueError: if a size is not positive, or an even kernel has no center to remove.
     """
 
     kernel: Pair
@@ -41,7 +41,7 @@ class Geometry:
                 f'{self.kernel}, {self.stride}, {self.dilation}, {self.groups} and {self.padding}'
             )
         if self.remove_center and (self.kernel[0] % 2 == 0 or self.kernel[1] % 2 == 0):
-            raise ValueError(f'remove_center needs an odd kernel: one of size {self.kernel} has no centre')
+            raise ValueError(f'remove_center needs an odd kernel: one of size {self.kernel} has no center')
 
     @property
     def num_points(self) -> int:
@@ -64,7 +64,7 @@ class Geometry:
         )
 
     def point_steps(self) -> list[Pair]:
-        """Of each kernel point, (down, right) steps from the first one; without the centre if it is removed."""
+        """Of each kernel point, (down, right) steps from the first one; without the center if it is removed."""
         kernel_h, kernel_w = self.kernel
         steps = [(j, i) for i in range(kernel_w) for j in range(kernel_h)]
         if self.remove_center:

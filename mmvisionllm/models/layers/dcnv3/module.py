@@ -40,7 +40,7 @@ class DCNv3(nn.Module):
         act: Makes the activation after the depth-wise convolution.
         norm_eps: Of its LayerNorm.
         center_feature_scale: Mix the projected input itself into the result, by a gate per group.
-        remove_center: Leave out the kernel's centre.
+        remove_center: Leave out the kernel's center.
         implementation: See :func:`dcnv3`.
 
     Raises:

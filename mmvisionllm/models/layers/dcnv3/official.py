@@ -49,7 +49,7 @@ def _arguments(
     if float('.'.join(version.split('.')[:2])) > 1.0:
         return tensors, numbers, [geometry.remove_center]
     if geometry.remove_center:
-        raise RuntimeError(f'DCNv3 {version} cannot remove the centre; 1.1 can')
+        raise RuntimeError(f'DCNv3 {version} cannot remove the center; 1.1 can')
     return tensors, numbers, []
 
 

@@ -36,7 +36,7 @@ def dcnv3(
     """Deformable convolution v3 (InternImage, arXiv 2211.05778, section 3.1) without its projections.
 
     Each output position takes, per group, the sum of P bilinear samples of the input, each times its mask. P is the
-    number of kernel points, ``kernel_size ** 2`` less the centre if that is removed. Outside the image the input is zero.
+    number of kernel points, ``kernel_size ** 2`` less the center if that is removed. Outside the image the input is zero.
 
     Args:
         value: (B, H, W, C), channels last; group g has the channels ``g * C / groups`` and following.
@@ -48,7 +48,7 @@ def dcnv3(
         dilation: Pixels between kernel points.
         groups: Groups of channels, each with offsets and masks of its own.
         offset_scale: Factor of offsets and of the kernel's extent.
-        remove_center: Leave out the kernel's centre.
+        remove_center: Leave out the kernel's center.
         implementation: ``'pytorch'`` runs everywhere. ``'triton'`` are this package's kernels for CUDA. ``'official'``
             is the extension DCNv3 that the user has compiled. ``'auto'`` is triton on CUDA if installed, else pytorch.
 
@@ -57,7 +57,7 @@ def dcnv3(
         as they do under autocast.
 
     Raises:
-        ValueError: if shapes do not fit, channels are not divisible by groups, an even kernel has its centre removed, or
+        ValueError: if shapes do not fit, channels are not divisible by groups, an even kernel has its center removed, or
             there is no such implementation.
         TypeError: if an input is not floating-point.
         ImportError: if triton or the official extension is asked for and is not installed.

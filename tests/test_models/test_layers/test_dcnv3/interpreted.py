@@ -10,7 +10,7 @@ from mmvisionllm.models.layers.dcnv3 import dcnv3
 CASES = {
     'plain': dict(padding=1, groups=2),
     'unusual': dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), offset_scale=1.5),
-    'no centre': dict(padding=1, groups=2, remove_center=True),
+    'no center': dict(padding=1, groups=2, remove_center=True),
 }
 
 

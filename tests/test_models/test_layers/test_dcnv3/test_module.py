@@ -15,7 +15,7 @@ def test_starts_as_a_mean_over_the_grid():
     torch.testing.assert_close(layer(x), layer.output_proj(mean))
 
 
-def test_centre_gate():
+def test_center_gate():
     torch.manual_seed(0)
     layer = DCNv3(8, group=2, center_feature_scale=True, dw_kernel_size=5)
     x = torch.randn(1, 5, 6, 8)

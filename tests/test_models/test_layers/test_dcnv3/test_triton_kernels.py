@@ -55,7 +55,7 @@ def test_compiles_for_a_gpu(kernel):
 
     function = getattr(triton_kernels, kernel)
     tensors = 4 if kernel == '_forward_kernel' else 7
-    # points, kernel, stride, padding, dilation, centre, scale, type of sums, positions and channels of a block
+    # points, kernel, stride, padding, dilation, center, scale, type of sums, positions and channels of a block
     constants = [9, 3, 3, 1, 1, 1, 1, 1, 1, False, 1.0, triton.language.float32, 64, 16]
     signature, values = {}, {}
     for i, name in enumerate(function.arg_names):

@@ -1,4 +1,4 @@
-"""Match cost on centre points alone, for image tokens without extent (paper, 3.3)."""
+"""Match cost on center points alone, for image tokens without extent (paper, 3.3)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmdet.registry import TASK_UTILS
 
 
 @TASK_UTILS.register_module()
-class CentreL1Cost(BaseMatchCost):
-    """L1 distance of the boxes' centres, in units of the image's sides.
+class CenterL1Cost(BaseMatchCost):
+    """L1 distance of the boxes' centers, in units of the image's sides.
 
     Args:
         weight: Weight of the cost.

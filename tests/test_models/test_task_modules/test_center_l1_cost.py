@@ -8,13 +8,13 @@ META = dict(img_shape=(50, 200))
 
 
 def cost(found, wanted, **kwargs):
-    module = TASK_UTILS.build(dict(type='CentreL1Cost', **kwargs))
+    module = TASK_UTILS.build(dict(type='CenterL1Cost', **kwargs))
     found, wanted = (InstanceData(bboxes=torch.as_tensor(b, dtype=torch.float)) for b in (found, wanted))
     return module(found, wanted, META)
 
 
-def test_distance_of_centres_in_image_sides():
-    found = [[10, 10, 30, 20], [0, 0, 200, 50]]  # centres (20, 15) and (100, 25)
+def test_distance_of_centers_in_image_sides():
+    found = [[10, 10, 30, 20], [0, 0, 200, 50]]  # centers (20, 15) and (100, 25)
     wanted = [[90, 20, 110, 30], [10, 5, 30, 25], [0, 0, 0, 0]]  # (100, 25), (20, 15), (0, 0)
     expected = torch.tensor([[0.4 + 0.2, 0.0, 0.1 + 0.3], [0.0, 0.6, 0.5 + 0.5]])
     torch.testing.assert_close(cost(found, wanted), expected)
