@@ -85,7 +85,7 @@ class LanguagePretraining(BaseModel):
         """
         if mode != 'loss':
             raise ValueError(f"LanguagePretraining has only mode 'loss', got {mode!r}")
-        objects, locations, classes, corners, present = self._objects(sample)
+        objects, locations, classes, corners, present = self.image_tokens(sample)
         if not self.with_sets:
             return self._text_losses(sample, objects)
         instructions = [s.instruction for s in sample]
@@ -157,7 +157,7 @@ class LanguagePretraining(BaseModel):
             losses.update(self.bbox_head.format_loss(formats))
         return losses
 
-    def _objects(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:
+    def image_tokens(self, sample: Sequence[SceneText]) -> tuple[Tensor, ...]:
         """Words as image tokens.
 
         Returns:
