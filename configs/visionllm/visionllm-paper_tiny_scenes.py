@@ -17,7 +17,7 @@ model = dict(
     bbox_head=dict(
         init_cfg=dict(
             type='Pretrained',
-            # Ships with the package; llm_tiny_scenes_outlines.py says how it is made.
+            # Ships with the package; llm_tiny_scenes_expressions.py says how it is made.
             checkpoint='mmvisionllm://llm_tiny_scenes',
             prefix='bbox_head')))
 train_cfg = dict(max_iters=500)  # two to four minutes on two cores
