@@ -6,16 +6,15 @@
 On scenes of a seed that nothing was tuned on. A Deformable DETR trains; from it, VisionLLM trains its stage 1, with the
 language model that ships, and the Deformable DETR trains on: the same data, batch size, iterations and learning rates.
 VisionLLM is tested with all categories, each half of them, and in three random orders. Seconds are those of the
-trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds`, VisionLLM also trains its stage 1
-in less time, see FASTER, and the Deformable DETR trains on for as long as that took; with `--equal-seconds text`, for as
-long as that and the text pretraining. What is trained already is not trained again.
+trainings' iterations; the text pretraining's stand beside them. With `--equal-seconds stage1`, the Deformable DETR also
+trains on for as long as VisionLLM's stage 1 takes, by the ratio of their steps' seconds; with `text`, for as long as that
+and the text pretraining. What is trained already is not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import statistics
 import time
@@ -33,8 +32,6 @@ from mmvisionllm.utils.training_log import training_seconds
 SCENES, SCENES_SEED = 'data/scenes_untuned', 7
 RESULTS = Path(__file__).with_name('results')
 START, DETECTOR = 'deformable_detr/deformable-detr-refine_tiny_scenes', 'visionllm/visionllm_tiny_scenes'
-# The language model's own weights stay as text has left them, and it learns from fewer images of a batch.
-FASTER = {'model.bbox_head.language_model.frozen': True, 'model.bbox_head.tokens_per_step': 200}
 KEYS = dict(AP='coco/bbox_mAP', AP50='coco/bbox_mAP_50', AP75='coco/bbox_mAP_75')
 
 
@@ -99,28 +96,16 @@ def compare(seed: int, start_iters: int, iters: int, work_dir: Path, equal_secon
     text = load_package_weights(ours.model.bbox_head.init_cfg.checkpoint)['meta']['seconds']
     result['seconds'] = dict(took, text_pretraining=text)
     if equal_seconds:
-        result[f'equal_seconds_{equal_seconds}'] = compare_seconds(
-            ours, theirs, result['seconds'], work_dir, equal_seconds
-        )
+        step = step_seconds(dict(visionllm=ours, deformable_detr=theirs), work_dir)
+        seconds = iters * step['visionllm'] + text * (equal_seconds == 'text')
+        longer, name = round(seconds / step['deformable_detr']), f'equal_seconds_{equal_seconds}'
+        cfg = load(START, longer, seed)
+        cfg.load_from, cfg.optim_wrapper = theirs.load_from, theirs.optim_wrapper
+        train({name: cfg}, work_dir, parallel=False)
+        metrics = brief(test(cfg, work_dir / name / f'iter_{longer}.pth', work_dir / f'test_{name}'))
+        ratio = round(full[KEYS['AP']] / metrics['AP'], 4)
+        result[name] = dict(step_seconds=step, iterations=longer, **metrics, ratio_AP=ratio)
     return result
-
-
-def compare_seconds(ours: Config, theirs: Config, seconds: dict[str, int], work_dir: Path, kind: str) -> dict:
-    """A faster stage 1 against the Deformable DETR that trains on for as many seconds."""
-    iters = ours.train_cfg.max_iters
-    ours = copy.deepcopy(ours)
-    ours.merge_from_dict(FASTER)
-    train({'faster': ours}, work_dir, parallel=False)
-    faster = brief(test(ours, work_dir / 'faster' / f'iter_{iters}.pth', work_dir / 'test_faster'))
-    step = step_seconds(dict(faster=ours, deformable_detr=theirs), work_dir)
-    wanted = iters * step['faster'] + seconds['text_pretraining'] * (kind == 'text')
-    longer = round(wanted / step['deformable_detr'])
-    cfg, name = load(START, longer, theirs.randomness.seed), f'equal_seconds_{kind}'
-    cfg.load_from, cfg.optim_wrapper = theirs.load_from, theirs.optim_wrapper
-    train({name: cfg}, work_dir, parallel=False)
-    detr = brief(test(cfg, work_dir / name / f'iter_{longer}.pth', work_dir / f'test_{name}'))
-    ratio = round(faster['AP'] / detr['AP'], 4)
-    return dict(step_seconds=step, visionllm=faster, iterations=longer, deformable_detr=detr, ratio_AP=ratio)
 
 
 def step_seconds(configs: dict[str, Config], work_dir: Path, rounds: int = 40) -> dict[str, float]:
@@ -130,8 +115,8 @@ def step_seconds(configs: dict[str, Config], work_dir: Path, rounds: int = 40) -
         runner = Runner.from_cfg(Config(dict(cfg, work_dir=str(work_dir / 'step_seconds'), experiment_name=name)))
         runner.model.init_weights()
         runner.model.train()
-        batches = itertools.cycle(runner.train_dataloader)
-        parts[name] = runner.model, runner.build_optim_wrapper(runner.optim_wrapper), batches
+        optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        parts[name] = runner.model, optim_wrapper, iter(runner.train_dataloader)
     for _ in range(rounds):
         for name, (model, optim_wrapper, batches) in parts.items():
             batch, start = next(batches), time.perf_counter()
@@ -140,9 +125,9 @@ def step_seconds(configs: dict[str, Config], work_dir: Path, rounds: int = 40) -
     return {name: round(statistics.median(times[rounds // 4 :]), 3) for name, times in found.items()}
 
 
-def summarize() -> None:
+def summarize(start_iters: int) -> None:
     """Print the table of all seeds."""
-    found = [json.loads(p.read_text()) for p in sorted(RESULTS.glob('accuracy_vs_deformable_detr_*.json'))]
+    found = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f'{Path(__file__).stem}_{start_iters}_*.json'))]
     if not found:
         raise SystemExit('no seed has been measured yet')
     print(f'{len(found)} seeds: {[f["seed"] for f in found]}\n\n| | AP | AP50 | AP75 |\n|---|---:|---:|---:|')
@@ -163,22 +148,19 @@ def main() -> None:
     parser.add_argument('--start-iters', type=int, default=4000)
     parser.add_argument('--iters', type=int, default=3000)
     parser.add_argument('--work-dir', default='work_dirs/accuracy_vs_deformable_detr')
-    parser.add_argument(
-        '--equal-seconds',
-        choices=['stage1', 'text'],
-        help='and a faster stage 1, and a Deformable DETR for as many seconds',
-    )
+    parser.add_argument('--equal-seconds', choices=['stage1', 'text'], help='and a Deformable DETR for as many seconds')
     parser.add_argument('--summary', action='store_true', help='print the seeds that are there, train nothing')
     args = parser.parse_args()
     if not args.summary:
-        work_dir = (ROOT / args.work_dir / f'seed_{args.seed}').resolve()
+        name = f'{args.start_iters}_{args.seed}'
+        work_dir = (ROOT / args.work_dir / name).resolve()
         work_dir.mkdir(parents=True, exist_ok=True)
         result = compare(args.seed, args.start_iters, args.iters, work_dir, args.equal_seconds)
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f'accuracy_vs_deformable_detr_{args.seed}.json'
+        path = RESULTS / f'{Path(__file__).stem}_{name}.json'
         path.write_text(json.dumps(result, indent=1) + '\n')
         print(path)
-    summarize()
+    summarize(args.start_iters)
 
 
 if __name__ == '__main__':
