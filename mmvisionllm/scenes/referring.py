@@ -33,8 +33,8 @@ class Expression:
 
 
 @dataclass(frozen=True)
-class _Query:
-    """Attributes that are asked for; an empty one is not asked for."""
+class Description:
+    """Attributes of an object, or those that are asked for; an empty one is not asked for."""
 
     category: str
     color: str = ''
@@ -59,10 +59,10 @@ class _Query:
         return words_of(self.size, self.texture, self.color, self.category)
 
 
-def _queries(obj: SceneObject) -> list[_Query]:
+def _descriptions(obj: SceneObject) -> list[Description]:
     """All descriptions of an object, from its name alone to all its attributes."""
     found = {
-        _Query(obj.category, color, texture, size): None
+        Description(obj.category, color, texture, size): None
         for size in ('', obj.size_word)
         for texture in ('', TEXTURE_WORDS[obj.texture])
         for color in ('', obj.color)
@@ -74,15 +74,15 @@ def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     return items[rng.integers(len(items))]
 
 
-def _by_attributes(scene: Scene, index: int, rng: np.random.Generator) -> _Query | None:
+def _by_attributes(scene: Scene, index: int, rng: np.random.Generator) -> Description | None:
     """A description that fits this object only."""
-    fitting = [q for q in _queries(scene.objects[index]) if q.matches(scene) == [index]]
+    fitting = [q for q in _descriptions(scene.objects[index]) if q.matches(scene) == [index]]
     return _pick(rng, fitting) if fitting else None
 
 
-def _group(scene: Scene, index: int, rng: np.random.Generator) -> tuple[_Query, list[SceneObject]] | None:
+def _group(scene: Scene, index: int, rng: np.random.Generator) -> tuple[Description, list[SceneObject]] | None:
     """A description without size that fits this object and others, and those others."""
-    queries = [q for q in _queries(scene.objects[index]) if not q.size and len(q.matches(scene)) > 1]
+    queries = [q for q in _descriptions(scene.objects[index]) if not q.size and len(q.matches(scene)) > 1]
     if not queries:
         return None
     query = _pick(rng, queries)
@@ -121,7 +121,7 @@ def _by_relation(scene: Scene, index: int, rng: np.random.Generator) -> str | No
     obj = scene.objects[index]
     anchor_index = int(rng.integers(len(scene.objects)))
     anchor = _by_attributes(scene, anchor_index, rng)
-    query = _pick(rng, [q for q in _queries(obj) if not q.size])
+    query = _pick(rng, [q for q in _descriptions(obj) if not q.size])
     # An anchor that the description fits as well would make a puzzle of it.
     if anchor_index == index or anchor is None or query.possible(scene.objects[anchor_index]):
         return None
@@ -183,7 +183,7 @@ def empty_expression(scene: Scene, rng: np.random.Generator) -> Expression | Non
                 category = obj.category
             else:
                 color = obj.color
-        query = _Query(category, color if rng.random() < 0.8 else '')
+        query = Description(category, color if rng.random() < 0.8 else '')
         if not query.matches(scene):
             return Expression(f'the {query}', None, 'attribute')
     return None

@@ -8,9 +8,10 @@ from torch.utils.data import Dataset
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions import Instruction, load_templates
 
+from .described_objects import described_objects
 from .language import caption, describe, empty_expression, questions, referring_expressions
 from .scene import Scene, random_scene
-from .scene_text import SceneText, SceneTextDataset, sample_rng
+from .scene_text import SceneText, SceneTextDataset, random_boxes, sample_rng
 from .shapes import CATEGORIES
 
 MAX_OBJECTS = 8
@@ -36,7 +37,8 @@ class SceneExpressionDataset(Dataset):
         questioned: Share of scenes that are asked about.
         captioned: Share of scenes that get a caption.
         lookups: Share of samples that are of a :class:`SceneTextDataset` instead, categories to look up.
-        num_objects: Objects of each of those.
+        described: Share of samples of objects that are drawn freely, see :func:`described_objects`.
+        num_objects: Objects of each of those two.
         noise: Factor of the noise on descriptions: the mean of four words is half as long as a word.
         num_easy: The first samples, whose scenes have one object, then up to two, and so on: what is asked about is
             read off the only object before it is found among several.
@@ -54,6 +56,7 @@ class SceneExpressionDataset(Dataset):
         questioned: float = 0.5,
         captioned: float = 0.25,
         lookups: float = 0.0,
+        described: float = 0.0,
         num_objects: int = 16,
         noise: float = 0.2,
         num_easy: int = 0,
@@ -69,6 +72,8 @@ class SceneExpressionDataset(Dataset):
         self.questioned = questioned
         self.captioned = captioned
         self.lookups = lookups
+        self.described = described
+        self.num_objects = num_objects
         self.noise = noise
         self.num_easy = num_easy
         self.names = SceneTextDataset(length, seed, num_bins, num_objects)
@@ -80,6 +85,8 @@ class SceneExpressionDataset(Dataset):
         rng = sample_rng(self.seed, index)
         if rng.random() < self.lookups:
             return self.names[index]
+        if rng.random() < self.described:
+            return dict(sample=self._described(rng))
         most = MAX_OBJECTS
         if index < self.num_easy:
             most = 1 + index * (MAX_OBJECTS - 1) // self.num_easy
@@ -112,6 +119,13 @@ class SceneExpressionDataset(Dataset):
             noise=self.noise,
         )
         return dict(sample=sample)
+
+    def _described(self, rng: np.random.Generator) -> SceneText:
+        expressions, names, classes = described_objects(rng, self.num_objects)
+        task = 'grounding' if len(expressions) == 1 else 'detection'
+        instruction = self._instruct(rng, task, expressions)
+        boxes = random_boxes(rng, self.num_objects)
+        return SceneText(instruction, tuple(names), boxes, tuple(classes), formats=(instruction,), noise=self.noise)
 
     def _answers(self, scene: Scene, rng: np.random.Generator) -> tuple[tuple[Instruction, tuple[str, ...]], ...]:
         found = []

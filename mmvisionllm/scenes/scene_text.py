@@ -25,6 +25,13 @@ def sample_rng(seed: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
 
 
+def random_boxes(rng: np.random.Generator, number: int) -> np.ndarray:
+    """(number, 4) float32 boxes (cx, cy, w, h) inside of the image, normalized."""
+    extents = np.exp(rng.uniform(np.log(0.05), np.log(0.9), (number, 2)))
+    centers = extents / 2 + rng.random((number, 2)) * (1 - extents)
+    return np.concatenate([centers, extents], 1).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class SceneText:
     """A scene in words.
@@ -116,9 +123,7 @@ class SceneTextDataset(Dataset):
         # More objects than a scene holds, drawn freely: each is one more lookup for the same instruction.
         # They come from the largest set: where an instruction offers less, some are to be answered by <none>.
         names = tuple(self.categories[i] for i in rng.choice(order[:most], self.num_objects))
-        extents = np.exp(rng.uniform(np.log(0.05), np.log(0.9), (self.num_objects, 2)))
-        centers = extents / 2 + rng.random((self.num_objects, 2)) * (1 - extents)
-        boxes = np.concatenate([centers, extents], 1).astype(np.float32)
+        boxes = random_boxes(rng, self.num_objects)
         columns = {name: c for c, name in enumerate(instruction.categories)}
         classes = tuple(columns.get(name, -1) for name in names)
         return dict(sample=SceneText(instruction, names, boxes, classes, texts))

@@ -34,8 +34,16 @@ def test_a_share_of_the_samples_are_categories_to_look_up():
     assert {mixed[i]['sample'].noise for i in range(40)} == {0.2, 1.0}
 
 
-def test_objects_are_described_and_inside_the_image():
-    for sample in samples():
+def test_a_share_of_the_samples_are_objects_drawn_freely():
+    mixed = samples(described=0.5, num_objects=24)
+    drawn = [len(sample.names) == 24 for sample in mixed]  # a scene holds eight at most
+    assert 10 < sum(drawn) < 30
+    assert not any(sample.answers for sample, is_drawn in zip(mixed, drawn) if is_drawn)
+
+
+@pytest.mark.parametrize('described', [0.0, 1.0])
+def test_objects_are_described_and_inside_the_image(described):
+    for sample in samples(described=described):
         count = len(sample.names)
         assert sample.boxes.shape == (count, 4) and sample.boxes.dtype == np.float32
         assert len(sample.classes) == count > 0
