@@ -2,9 +2,9 @@
 
     python benchmarks/what_text_teaches.py work_dirs/llm_tiny_scenes_*/iter_*.pth [--batches 4]
 
-On texts of a seed that none was trained on, all scenes up to eight objects: the share of names looked up right, and of
-expressions; the cross-entropy of answers to questions and of captions, with the objects that they are about as image
-tokens, and with another scene's. Prints a Markdown table.
+On texts of a seed that none was trained on: the share of names looked up right, of expressions by attributes about objects
+drawn freely, and of expressions of all kinds about scenes; the cross-entropy of answers to questions and of captions, with
+the objects that they are about as image tokens, and with another scene's. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ SEED, BATCH_SIZE = 99, 16
 QUESTIONS, CAPTIONS = 0, 1  # of a sample's answers
 
 
-def batches(cfg: Config, number: int, lookups: float) -> list[list]:
-    """Batches of names to look up, or of expressions."""
-    dataset = dict(cfg.train_dataloader.dataset, seed=SEED, lookups=lookups, num_easy=0, questioned=1.0, captioned=1.0)
+def batches(cfg: Config, number: int, **shares: float) -> list[list]:
+    """Batches of names to look up, of expressions about objects drawn freely, or of scenes."""
+    shares = dict(lookups=0.0, described=0.0, questioned=1.0, captioned=1.0) | shares
+    dataset = {**cfg.train_dataloader.dataset, 'seed': SEED, 'num_easy': 0, **shares}
     samples = DATASETS.build(dataset)
     return [[samples[b * BATCH_SIZE + i]['sample'] for i in range(BATCH_SIZE)] for b in range(number)]
 
@@ -51,9 +52,10 @@ def measure(cfg: Config, checkpoint: str, number: int) -> list[float]:
     model.bbox_head.init_weights()
     model.eval()
     torch.manual_seed(0)
-    row = [mean(float(model(batch)['acc']) for batch in batches(cfg, number, share)) / 100 for share in (1.0, 0.0)]
+    kinds = dict(lookups=1.0), dict(described=1.0), {}
+    row = [mean(float(model(batch)['acc']) for batch in batches(cfg, number, **share)) / 100 for share in kinds]
     for kind in (QUESTIONS, CAPTIONS):
-        losses = [answer_loss(model, batch, kind) for batch in batches(cfg, number, 0.0)]
+        losses = [answer_loss(model, batch, kind) for batch in batches(cfg, number)]
         row += [mean(column) for column in zip(*losses)]
     return row
 
@@ -66,8 +68,10 @@ def main() -> None:
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIG)
     rows = [(path, measure(cfg, path, args.batches)) for path in args.checkpoints]
-    print('| | names right | expressions right | answers, own objects | others | captions, own objects | others |')
-    print('|---|---:|---:|---:|---:|---:|---:|')
+    print(
+        '| | names right | by attributes | expressions right | answers, own objects | others | captions, own objects | others |'
+    )
+    print('|---|---:|---:|---:|---:|---:|---:|---:|')
     for path, row in rows:
         print(f'| {path} | {" | ".join(f"{value:.2f}" for value in row)} |')
 

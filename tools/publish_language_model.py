@@ -3,7 +3,8 @@
 
 Examples:
     python tools/publish_language_model.py llm_tiny_scenes work_dirs/llm_tiny_scenes_pretrain/iter_3500.pth \\
-        work_dirs/llm_tiny_scenes_answers/iter_2500.pth work_dirs/llm_tiny_scenes_expressions/iter_1300.pth
+        work_dirs/llm_tiny_scenes_answers/iter_2500.pth work_dirs/llm_tiny_scenes_descriptions/iter_1200.pth \\
+        work_dirs/llm_tiny_scenes_expressions/iter_1000.pth
 
 Of trainings that went on from one another, the last one's weights are published. What text does not train, the projection
 of image tokens, is left out. Configs then name it mmvisionllm://llm_tiny_scenes.

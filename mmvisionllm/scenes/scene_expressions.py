@@ -37,7 +37,7 @@ class SceneExpressionDataset(Dataset):
         questioned: Share of scenes that are asked about.
         captioned: Share of scenes that get a caption.
         lookups: Share of samples that are of a :class:`SceneTextDataset` instead, categories to look up.
-        described: Share of samples of objects that are drawn freely, see :func:`described_objects`.
+        described: Share of the other samples whose objects are drawn freely, see :func:`described_objects`.
         num_objects: Objects of each of those two.
         noise: Factor of the noise on descriptions: the mean of four words is half as long as a word.
         num_easy: The first samples, whose scenes have one object, then up to two, and so on: what is asked about is
