@@ -2,9 +2,9 @@
 
     python benchmarks/what_text_teaches.py work_dirs/llm_tiny_scenes_*/iter_*.pth [--batches 4]
 
-On texts of a seed that none was trained on: the share of names looked up right, of expressions by attributes about objects
-drawn freely, and of expressions of all kinds about scenes; the cross-entropy of answers to questions and of captions, with
-the objects that they are about as image tokens, and with another scene's. Prints a Markdown table.
+On texts of a seed that none was trained on: the share of names looked up right, of expressions by attributes about
+objects drawn freely, and of expressions of all kinds about scenes; the cross-entropy of answers to questions and of
+captions, with the objects that they are about as image tokens, and with another scene's. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def main() -> None:
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIG)
     rows = [(path, measure(cfg, path, args.batches)) for path in args.checkpoints]
-    print(
-        '| | names right | by attributes | expressions right | answers, own objects | others | captions, own objects | others |'
-    )
+    print('| | names | by attributes | expressions | answers, own objects | others | captions, own objects | others |')
     print('|---|---:|---:|---:|---:|---:|---:|---:|')
     for path, row in rows:
         print(f'| {path} | {" | ".join(f"{value:.2f}" for value in row)} |')
