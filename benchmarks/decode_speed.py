@@ -28,8 +28,8 @@ import mmvisionllm  # noqa: F401  (registers the modules)
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
-from mmvisionllm.models.heads.parallel_decoding import object_positions
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.prompt import embed_prefix
+from mmvisionllm.models.heads.queries import object_positions
 from mmvisionllm.models.heads.set_reading import score_classes
 from mmvisionllm.models.structures import DecodedSet
 
@@ -49,7 +49,7 @@ def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Inst
     positions = layout.position_ids
     hidden = body(
         inputs_embeds=prefix.embeddings,
-        attention_mask=layout.prefix_mask(),
+        attention_mask=layout.dense_mask(),
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
@@ -119,7 +119,7 @@ def main() -> None:
         return decoder.decode(objects, objects, locations, [instruction], *queries)
 
     def parallel() -> DecodedSet:
-        decoder.language_model.prefix_cache.clear()
+        decoder.prefix_cache.clear()
         return known()
 
     decoded = parallel()

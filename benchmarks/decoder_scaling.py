@@ -39,8 +39,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, load_templates
 from mmvisionllm.models.heads import OpenEndedDecoder
-from mmvisionllm.models.heads.parallel_decoding import object_positions
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.prompt import embed_prefix
+from mmvisionllm.models.heads.queries import object_positions
 from mmvisionllm.models.heads.set_reading import score_classes
 from mmvisionllm.models.language_models import SharedPrefixLayout
 
@@ -106,7 +106,7 @@ def run(
     model = decoder.language_model
     if method in ('ours', 'warm'):
         if method == 'ours':
-            model.prefix_cache.clear()
+            decoder.prefix_cache.clear()
         locations = image.new_zeros(1, num, 2)
         queries = decoder.format_queries(model, [instruction])
         decoded = decoder.decode(image, image[:, :num], locations, [instruction], *queries)
@@ -137,7 +137,7 @@ def flops(decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, nu
     size = len(instruction.output_format.queries)
     known = len(prefix.head) if warm else 0
     length = prefix.layout.prefix_length
-    pairs = int(prefix.layout.prefix_mask().sum()) - known * (known + 1) // 2
+    pairs = int(prefix.layout.dense_mask().sum()) - known * (known + 1) // 2
     pairs += num * (size * length + size * (size + 1) // 2)
     body = model.lm.get_decoder()
     weights = sum(p.numel() for p in body.layers.parameters() if p.dim() == 2)

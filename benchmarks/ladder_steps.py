@@ -10,16 +10,17 @@ from mmdet.registry import MODELS
 from mmvisionllm.extensions import BoxDecoder, OutlineQueries
 from mmvisionllm.instructions import Instruction
 from mmvisionllm.models.heads import OpenEndedDecoder
-from mmvisionllm.models.heads.set_criterion import expected_bins
+from mmvisionllm.models.heads.set_loss import expected_points
 from mmvisionllm.models.language_models import LanguageModel
+from mmvisionllm.models.structures import DecodedSet, ImageTokens
 
 
 @MODELS.register_module()
 class ExpectationDecoder(OpenEndedDecoder):
     """Reads coordinates off their bins as expectations."""
 
-    def bins(self, logits: Tensor) -> Tensor:
-        return expected_bins(logits)
+    def points(self, decoded: DecodedSet) -> Tensor:
+        return expected_points(decoded, self.vocabulary.codec)
 
 
 @MODELS.register_module()
@@ -28,8 +29,8 @@ class CenterDecoder(BoxDecoder):
 
     num_coordinates = 2
 
-    def coordinates(self, locations: Tensor, extents: Tensor | None = None) -> Tensor:
-        return locations
+    def project(self, tokens: ImageTokens) -> Tensor:
+        return OpenEndedDecoder.project(self, tokens)
 
 
 @MODELS.register_module()

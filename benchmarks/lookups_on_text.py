@@ -22,14 +22,14 @@ from mmengine.registry import init_default_scope
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import DATASETS, MODELS
 from mmvisionllm.datasets.category_names import category_names
-from mmvisionllm.models.heads import parallel_decoding
+from mmvisionllm.models.heads import queries as queries_module
 
 OFFERED, OBJECTS, HELD_OUT, TESTED = 10, 10, 16, 32
 
 
 # The same number of positions in each.
 LAYOUTS = {
-    'both': parallel_decoding.object_positions,
+    'both': queries_module.object_positions,
     'own': lambda objects, queries: torch.cat([objects[:, :, None], queries], 2),
     'added': lambda objects, queries: torch.cat([queries[:, :, :1], objects[:, :, None] + queries], 2),
 }
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--layout', choices=LAYOUTS, default='both', help='where an object stands (default: %(default)s)')
     args = parser.parse_args()
-    parallel_decoding.object_positions = LAYOUTS[args.layout]
+    queries_module.object_positions = LAYOUTS[args.layout]
     init_default_scope('mmdet')
     torch.manual_seed(args.seed)
     names = category_names('coco')

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from mmdet.registry import DATASETS, METRICS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmvisionllm.instructions import load_templates
-from mmvisionllm.models.heads.set_reading import detection_scores, read_set
+from mmvisionllm.models.heads.set_reading import read_set
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def predictions(model: nn.Module, batch: dict) -> dict[str, list]:
     tokens = model.tokenize(batch['inputs'], samples, instructions)
     decoder = model.bbox_head
     decoded = decoder(tokens, instructions)
-    scores = detection_scores(tokens.objectness, decoded)
+    scores = tokens.objectness.sigmoid()[..., None] * decoded.class_logits.softmax(-1)[..., :-1]
     own = bbox_cxcywh_to_xyxy(torch.cat([tokens.locations, tokens.extents], -1))
     boxes = dict(decoder=decoder.points(decoded), tokens=own.unflatten(-1, (2, 2)))
     return {

@@ -13,7 +13,8 @@ model = dict(
     text_samples=4,
     text_weight=3.0,
     bbox_head=dict(
-        format_parser=dict(num_samples=1, num_practice=2),
+        format_queries=dict(type='OutlineQueries'),
+        format_parser=dict(type='PracticingFormatParser', num_samples=1, num_practice=2),
         init_cfg=dict(checkpoint='work_dirs/llm_tiny_scenes_descriptions/iter_1200.pth')))
 train_dataloader = dict(
     dataset=dict(

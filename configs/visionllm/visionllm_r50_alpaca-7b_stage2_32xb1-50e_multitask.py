@@ -5,5 +5,6 @@ _base_ = ['./visionllm-paper_r50_alpaca-7b_stage2_32xb1-50e_multitask.py', '../_
 load_from = 'work_dirs/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco/epoch_50.pth'
 model = dict(
     neck=_base_.refined_neck,
-    bbox_head=_base_.refined_bbox_head,
+    # Polygons begin as the ellipse in a box.
+    bbox_head=dict(_base_.refined_bbox_head, format_queries=dict(type='OutlineQueries')),
     train_cfg=None)

@@ -12,8 +12,10 @@ load_from = 'work_dirs/visionllm_r50_qwen-0.5b_stage1_1xb2-12e_coco/iter_709632.
 model = dict(
     backbone=dict(frozen_stages=4, init_cfg=None),
     neck=_base_.refined_neck,
-    # The language model reads formats itself (3.4).
-    bbox_head=dict(_base_.refined_bbox_head, format_parser=dict(loss_weight=1.0)),
+    bbox_head=dict(
+        _base_.refined_bbox_head,
+        format_queries=dict(type='OutlineQueries'),  # polygons begin as the ellipse in a box
+        format_parser=dict(loss_weight=1.0)),  # the language model reads formats itself (3.4)
     train_cfg=None)
 train_dataloader = dict(batch_size=2, sampler=dict(batch_size=2))
 default_hooks = dict(

@@ -11,7 +11,7 @@ train_cfg = dict(max_iters=1500)  # 375 times each photo
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=_base_.scale, keep_ratio=True),
+    _base_.resize,
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

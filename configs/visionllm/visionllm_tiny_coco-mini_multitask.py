@@ -20,27 +20,25 @@ model = dict(
         tokens_per_step=450,
         loss=dict(location_weight=0.5, location_sigma=2.0, loss_bbox=dict(loss_weight=20.0)),
         text_weight=6.0,
-        format_parser=dict(loss_weight=3.0, num_samples=1, num_practice=2)))
+        format_queries=dict(type='OutlineQueries'),
+        format_parser=dict(
+            type='PracticingFormatParser', loss_weight=3.0, num_samples=1, num_practice=2)))
 optim_wrapper = dict(clip_grad=dict(max_norm=30.0))
 
-load = dict(type='LoadImageFromFile')
-resize = dict(type='Resize', scale=_base_.scale, keep_ratio=True)
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+load, resize = _base_.load, _base_.resize
 random_set = dict(random_instruction=True, random_categories=0.9)
 
-objects = [
-    load,
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    resize,
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
-instances_train = dict(
+objects = [load, _base_.load_masks, resize, _base_.flip, _base_.pack]
+ask = dict(type='AttachInstruction', categories=_base_.categories)
+detection = dict(
     _base_.train_dataloader.dataset.dataset,
+    pipeline=[*objects, dict(type='AddOutlines'), dict(ask, **random_set)])
+segmentation = dict(
+    detection,
     pipeline=[
         *objects,
-        dict(type='AddOutlines'),
-        dict(type='AttachInstruction', categories=_base_.categories, **random_set),
+        dict(type='AddOutlines', keep_masks=True),
+        dict(ask, sampling='balanced', **_base_.polygons_train, **random_set),
     ])
 grounding = dict(
     type='RefExpDataset',
@@ -48,37 +46,13 @@ grounding = dict(
     ann_file='annotations/refexp_val2017.json',
     instances_file='annotations/instances_val2017.json',
     data_prefix=dict(img='val2017/'),
-    pipeline=[
-        load,
-        dict(type='LoadAnnotations', with_bbox=True),
-        resize,
-        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-        dict(type='AttachInstruction', task='grounding', random_instruction=True),
-    ])
+    pipeline=[load, _base_.load_boxes, resize, *_base_.grounding_train])
 captioning = dict(
     type='CaptionDataset',
     data_root=data_root,
     ann_file='annotations/captions_train2017.json',
     data_prefix=dict(img='train2017/'),
-    pipeline=[
-        load,
-        resize,
-        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
-        dict(type='AttachInstruction', task='captioning', random_instruction=True),
-    ])
-segmentation = dict(
-    instances_train,
-    pipeline=[
-        *objects,
-        dict(type='AddOutlines', keep_masks=True),
-        dict(
-            type='AttachInstruction',
-            task='segmentation',
-            categories=_base_.categories,
-            num_points=(8, 24),
-            sampling='balanced',
-            **random_set),
-    ])
+    pipeline=[load, resize, *_base_.captioning_train])
 train_dataloader = dict(
     batch_size=batch_size,
     sampler=dict(
@@ -87,50 +61,23 @@ train_dataloader = dict(
         dataset=dict(
             _delete_=True,
             type='ConcatDataset',
-            datasets=[instances_train, segmentation, grounding, captioning])))
+            datasets=[detection, segmentation, grounding, captioning])))
 
+instances_val = _base_.val_dataloader.dataset
 val_datasets = [
-    dict(
-        _base_.val_dataloader.dataset,
-        pipeline=[
-            load,
-            resize,
-            dict(type='PackDetInputs', meta_keys=meta_keys),
-            dict(type='AttachInstruction', categories=_base_.categories),
-        ]),
-    dict(
-        _base_.val_dataloader.dataset,
-        pipeline=[
-            load,
-            resize,
-            dict(type='PackDetInputs', meta_keys=meta_keys),
-            dict(
-                type='AttachInstruction',
-                task='segmentation',
-                categories=_base_.categories,
-                num_points=24),
-        ]),
+    dict(instances_val, pipeline=[load, resize, _base_.pack_test, ask]),
+    dict(instances_val, pipeline=[load, resize, _base_.pack_test, dict(ask, **_base_.polygons_test)]),
     dict(
         grounding,
         test_mode=True,
-        pipeline=[
-            load,
-            resize,
-            dict(type='LoadAnnotations', with_bbox=True),  # in the photo's own pixels, for pictures
-            dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-            dict(type='AttachInstruction', task='grounding'),
-        ]),
+        # Boxes in the photo's own pixels, for pictures.
+        pipeline=[load, resize, _base_.load_boxes, *_base_.grounding_test]),
     dict(
         captioning,
         ann_file='annotations/captions_val2017.json',
         data_prefix=dict(img='val2017/'),
         test_mode=True,
-        pipeline=[
-            load,
-            resize,
-            dict(type='PackDetInputs', meta_keys=meta_keys),
-            dict(type='AttachInstruction', task='captioning'),
-        ]),
+        pipeline=[load, resize, *_base_.captioning_test]),
 ]
 val_dataloader = dict(
     batch_size=4, dataset=dict(_delete_=True, type='ConcatDataset', datasets=val_datasets))

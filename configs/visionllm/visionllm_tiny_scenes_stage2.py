@@ -40,6 +40,7 @@ model = dict(
             location_weight=0.5,
             location_sigma=2.0,
             loss_bbox=dict(loss_weight=20.0)),
+        format_queries=dict(type='OutlineQueries'),
         format_parser=dict(loss_weight=1.0, num_samples=1)),
     test_cfg=dict(generation=dict(max_new_tokens=32)))
 train_dataloader = dict(

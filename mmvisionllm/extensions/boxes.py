@@ -15,8 +15,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType
 from mmvisionllm.instructions import Instruction, Vocabulary
 from mmvisionllm.models.heads import OpenEndedDecoder
-from mmvisionllm.models.heads.set_criterion import SetCriterion, expected_bins, hull, mean_over_ranks, point_weights
-from mmvisionllm.models.heads.set_targets import set_targets
+from mmvisionllm.models.heads.set_loss import SetCriterion, expected_points, hull, mean_over_ranks, set_targets
 from mmvisionllm.models.necks.image_token_head import ImageTokenHead
 from mmvisionllm.models.structures import DecodedSet, ImageTokens, Match
 
@@ -65,19 +64,13 @@ class BoxDecoder(OpenEndedDecoder):
             raise ValueError('BoxDecoder learns from the matches of the tokenizer: leave the assigner out of train_cfg')
         self.tokens_per_step = tokens_per_step
 
-    def coordinates(self, locations: Tensor, extents: Tensor | None = None) -> Tensor:
-        """(B, M, 4) boxes (cx, cy, w, h).
+    def project(self, tokens: ImageTokens) -> Tensor:
+        """(B, M, D) image tokens in the language model's space, by their boxes (cx, cy, w, h)."""
+        return self.projector(tokens.embeddings, torch.cat([tokens.locations, tokens.extents], -1).detach())
 
-        Raises:
-            ValueError: if the tokenizer tells centers alone.
-        """
-        if extents is None:
-            raise ValueError("BoxDecoder enters tokens by their boxes: set neck.token_head.type='BoxTokenHead'")
-        return torch.cat([locations, extents], -1)
-
-    def bins(self, logits: Tensor) -> Tensor:
-        """(..., num_bins) scores of location tokens -> (...,) expected bins."""
-        return expected_bins(logits)
+    def points(self, decoded: DecodedSet) -> Tensor:
+        """(B, M, N, 2) expected points in the image, normalized, not clipped."""
+        return expected_points(decoded, self.vocabulary.codec)
 
     def loss(
         self,
@@ -130,21 +123,16 @@ class BoxCriterion(SetCriterion):
         """(...,) exact positions in bins -> (..., num_bins) probabilities."""
         if self.location_sigma == 0:
             return super().location_targets(position)
-        bins = torch.arange(self.vocabulary.codec.num_bins, device=position.device)
+        bins = torch.arange(self.codec.num_bins, device=position.device)
         return (-0.5 * ((bins - position[..., None]) / self.location_sigma) ** 2).softmax(-1)
 
-    def location_loss(self, decoded: DecodedSet, points: Tensor, asked: Tensor) -> dict[str, Tensor]:
+    def location_loss(self, decoded: DecodedSet, points: Tensor, asked: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """See :class:`SetCriterion`."""
-        losses = super().location_loss(decoded, points, asked)
-        if self.loss_bbox is None and self.loss_iou is None:
-            return losses
-        count = mean_over_ranks(asked.sum())
-        bins = expected_bins(decoded.point_logits.float())
-        expected = self.vocabulary.codec.decode(bins) + decoded.locations.detach()[:, :, None]
+        losses = super().location_loss(decoded, points, asked, weights)
+        expected, count = expected_points(decoded, self.codec), mean_over_ranks(asked.sum())
         if self.loss_bbox is not None:
             # Twice the mean over an object's points: for the two corners of a box their sum, as everywhere in mmdet.
-            weights = 2 * point_weights(decoded, asked)
-            losses['loss_dec_bbox'] = self.loss_bbox(expected, points, weights, avg_factor=count)
+            losses['loss_dec_bbox'] = self.loss_bbox(expected, points, 2 * weights, avg_factor=count)
         if self.loss_iou is not None:
             hulls = (hull(p, decoded.point_mask)[asked] for p in (expected, points))
             losses['loss_dec_iou'] = self.loss_iou(*hulls, avg_factor=count)

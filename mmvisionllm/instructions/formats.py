@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .vocabulary import CLASS_QUERY, MAX_POINTS
 
@@ -25,26 +25,24 @@ class OutputFormat:
 
     Two points are a box (top-left, bottom-right corner); more are a polygon.
 
+    Attributes:
+        is_text: Whether it is free text.
+        queries: The query tokens of one object, ``<cls> <x1> <y1> ...``; empty for text, which starts from ``<bos>``.
+
     Raises:
         FormatError: if ``num_points`` is neither 0 nor within 2..64.
     """
 
     num_points: int = 2
+    is_text: bool = field(init=False, repr=False, compare=False)
+    queries: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.num_points and not MIN_POINTS <= self.num_points <= MAX_POINTS:
             raise FormatError(f'an output format has {MIN_POINTS} (a box) to {MAX_POINTS} points, got {self.num_points}')
-
-    @property
-    def is_text(self) -> bool:
-        return self.num_points == 0
-
-    @property
-    def queries(self) -> tuple[str, ...]:
-        """The query tokens of one object, ``<cls> <x1> <y1> ...``; empty for text, which starts from ``<bos>``."""
-        if self.is_text:
-            return ()
-        return (CLASS_QUERY, *(f'<{a}{i}>' for i in range(1, self.num_points + 1) for a in 'xy'))
+        points = (f'<{a}{i}>' for i in range(1, self.num_points + 1) for a in 'xy')
+        object.__setattr__(self, 'is_text', self.num_points == 0)
+        object.__setattr__(self, 'queries', () if self.is_text else (CLASS_QUERY, *points))
 
     def describe(self) -> str:
         """The format as an instruction words it, e.g. ``(c, x1, y1, x2, y2)``; long ones are shortened."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .formats import OutputFormat
 from .tasks import get_task
@@ -104,6 +104,11 @@ class Instruction:
         label_ids: The dataset's label of each category, so that predictions speak the dataset's language.
         output_format: What is asked for, as parsed from the text.
 
+    Attributes:
+        plain_text: The text for an ordinary text encoder: category names instead of the mapping, no added tokens.
+        with_mask: Whether the task or the instruction itself asks for polygons: metrics of masks need some of whatever
+            format is read.
+
     Raises:
         InstructionError: if the text lacks ``<image>`` or has it twice, is not valid Unicode, or the category set is
             invalid.
@@ -115,9 +120,14 @@ class Instruction:
     categories: tuple[str, ...] = ()
     label_ids: tuple[int, ...] = ()
     output_format: OutputFormat = OutputFormat(2)
+    plain_text: str = field(init=False, repr=False, compare=False)
+    with_mask: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        get_task(self.task)
+        formats = self.output_format, get_task(self.task).default_format
+        object.__setattr__(self, 'with_mask', max(f.num_points for f in formats) > 2)
+        plain = _MAPPING.sub(lambda _: ', '.join(self.categories), self.text)
+        object.__setattr__(self, 'plain_text', ' '.join(ADDED_TOKEN_PATTERN.sub(' ', plain).split()))
         _check_unicode(self.text)
         count = self.text.count(IMAGE_TOKEN)
         if count != 1:
@@ -232,9 +242,3 @@ class Instruction:
         if written is not None and written != names:
             raise InstructionError(f'the text maps {list(written)}, but categories={list(names)}; give one of the two')
         return names
-
-    @property
-    def plain_text(self) -> str:
-        """The text for an ordinary text encoder: category names instead of the mapping, no added tokens."""
-        text = _MAPPING.sub(lambda _: ', '.join(self.categories), self.text)
-        return ' '.join(ADDED_TOKEN_PATTERN.sub(' ', text).split())

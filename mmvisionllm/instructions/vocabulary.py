@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAX_CATEGORIES = 512
@@ -26,15 +26,12 @@ class CoordinateCodec:
     """
 
     num_bins: int = 1025
+    radius: int = field(init=False)  # bins per image side: bin `radius` is offset 0
 
     def __post_init__(self) -> None:
         if self.num_bins < 3 or self.num_bins % 2 == 0:
             raise ValueError(f'num_bins must be an odd number of at least 3 (one bin for offset 0), got {self.num_bins}')
-
-    @property
-    def radius(self) -> int:
-        """Number of bins per image side: bin ``radius`` is offset 0."""
-        return self.num_bins // 2
+        object.__setattr__(self, 'radius', self.num_bins // 2)
 
     def position(self, offsets: Any) -> Any:
         """Offsets in units of the image's side -> fractional bin positions, clipped to the bins."""

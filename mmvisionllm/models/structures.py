@@ -50,13 +50,6 @@ class ImageTokens:
 
         return replace(self, **{name: pick(getattr(self, name), axis) for name, axis in self.axes.items()})
 
-    @staticmethod
-    def gather(value: Tensor, indices: Tensor | None) -> Tensor:
-        """Of (B, M, ...) of all tokens, (B, P, ...) of those with the ``indices`` (B, P); all of them if None."""
-        if indices is None:
-            return value
-        return value.take_along_dim(indices.view(*indices.shape, *[1] * (value.dim() - 2)), 1)
-
 
 @dataclass
 class DecodedSet:
@@ -65,7 +58,7 @@ class DecodedSet:
     Args:
         class_logits: (B, M, C + 1) scores of ``<c0> ..`` and, last, of ``<none>``; -inf beyond an image's own C.
         point_logits: (B, M, N, 2, num_bins) scores of the location tokens.
-        locations: (B, M, 2) points that offsets start from, normalized.
+        locations: (B, M, 2) points that offsets start from, normalized, without gradient.
         point_mask: (B, N) bool, False for points beyond those that an image's own instruction asks for.
     """
 

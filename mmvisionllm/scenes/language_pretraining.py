@@ -100,11 +100,8 @@ class LanguagePretraining(BaseModel):
         if not with_points:
             queries, point_mask = queries[:, :, :1], point_mask[:, :0]
         decoded = self.bbox_head.decode(image, objects, locations, instructions, queries, point_mask)
-        criterion = self.bbox_head.criterion
-        if with_points:
-            losses = criterion(decoded, classes, corners.unflatten(-1, (2, 2)), present)
-        else:
-            losses = criterion.class_loss(decoded, classes, present)
+        points = corners.unflatten(-1, (2, 2))[:, :, : point_mask.size(1)]
+        losses = self.bbox_head.criterion(decoded, classes, points, present)
         if self.can_look_up:
             losses.update(self._text_losses(sample, objects))
         return {**losses, **self._accuracies(decoded.class_logits, classes, present)}
@@ -132,8 +129,8 @@ class LanguagePretraining(BaseModel):
         words = self.bbox_head.language_model.name_embeddings(self._names(sample))
         shape = len(sample), self.num_background
         content = torch.randn(*shape, len(words), device=words.device) @ words
-        places = torch.rand(*shape, 4, device=words.device).split(2, -1)
-        return self.bbox_head.projector.place(content, self.bbox_head.coordinates(*places))
+        boxes = torch.rand(*shape, 4, device=words.device)
+        return self.bbox_head.projector.place(content, boxes[..., : self.bbox_head.num_coordinates])
 
     def _text_losses(self, sample: Sequence[SceneText], objects: Tensor) -> dict[str, Tensor]:
         """Next-token losses of texts alone, of answers to what the objects show, and of formats.
@@ -192,5 +189,6 @@ class LanguagePretraining(BaseModel):
             others = torch.randn(*shape, len(words), device=device) @ words / len(words) ** 0.5
             noise = noise * easy[:, :, 0] + others * easy[:, :, 1] * self.confusion * loud
         corners = torch.cat([center - extent / 2, center + extent / 2], -1)
-        objects = self.bbox_head.projector.place(tokens + noise, self.bbox_head.coordinates(locations, extents))
+        places = torch.cat([locations, extents], -1)[..., : self.bbox_head.num_coordinates]
+        objects = self.bbox_head.projector.place(tokens + noise, places)
         return objects, locations, classes, corners, present

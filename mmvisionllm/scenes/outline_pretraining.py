@@ -81,7 +81,8 @@ class OutlinePretraining(LanguagePretraining):
         told_locations, told_extents = locations + jitter[0] * extents, extents * jitter[1].exp()
         loud = torch.rand(*shape, 1, 1, device=device) * self.outline_noise
         told = outlines + self._waves(shape, device) * loud
-        objects = head.projector.place(content, head.coordinates(told_locations, told_extents))
+        places = torch.cat([told_locations, told_extents], -1)[..., : head.num_coordinates]
+        objects = head.projector.place(content, places)
         tokens = OutlineTokens(objects, told_locations, objects.new_zeros(shape), extents=told_extents, outlines=told)
         queries, point_mask = head.format_queries(head.language_model, asked, tokens)
         decoded = head.decode(objects, objects, told_locations, asked, queries, point_mask)

@@ -46,12 +46,3 @@ def test_maps_of_a_tokenizer_with_outlines_go_along(tokens):
     assert isinstance(some, OutlineTokens) and some.hidden_states.shape == (2, 2, 5, 8) and some.outlines is None
     for own, whole in zip(some.maps, maps, strict=True):
         assert torch.equal(own, whole[[2, 0]])
-
-
-def test_values_of_some_tokens(tokens):
-    indices = torch.tensor([[4, 0], [1, 1], [3, 2]])
-    some = tokens.gather(tokens.embeddings, indices)
-    for i, index in enumerate(indices):
-        assert torch.equal(some[i], tokens.embeddings[i, index])
-    assert tokens.gather(tokens.objectness, indices).shape == (3, 2)
-    assert tokens.gather(tokens.embeddings, None) is tokens.embeddings

@@ -1,14 +1,15 @@
 # COCO 2017 detection, each sample with an instruction; images as for mmdet's Deformable DETR.
+_base_ = ['../pipelines/task_pipelines.py']
 dataset_type = 'CheckedCocoDataset'  # mmdet's, and it says what it leaves out
 data_root = 'data/coco/'
-backend_args = None
+backend_args = _base_.backend_args
 
 # Shorter side 480 to 800 in steps of 32, longer side up to 1333: Deformable DETR's multi-scale training.
 scales = [(side, 1333) for side in range(480, 801, 32)]
 train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomFlip', prob=0.5),
+    _base_.load,
+    _base_.load_boxes,
+    _base_.flip,
     dict(
         type='RandomChoice',
         transforms=[
@@ -27,7 +28,7 @@ train_pipeline = [
                 dict(type='RandomChoiceResize', scales=scales, keep_ratio=True),
             ],
         ]),
-    dict(type='PackDetInputs'),
+    _base_.pack,
     # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
     dict(
         type='AttachInstruction',
@@ -36,12 +37,10 @@ train_pipeline = [
         random_categories=0.5),  # every other sample sees all 80, as in testing; the paper gives no number
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
+    _base_.load,
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    _base_.load_boxes,
+    _base_.pack_test,
     dict(type='AttachInstruction', categories='coco'),
 ]
 

@@ -2,14 +2,14 @@
 _base_ = ['./scenes_detection.py']
 data_root = 'data/coco_mini/'
 categories = 'coco'
-scale = (256, 256)  # the longer side; small enough for a CPU
+resize = dict(type='Resize', scale=(256, 256), keep_ratio=True)  # the longer side; small enough for a CPU
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
+    _base_.load,
+    _base_.load_boxes,
+    resize,
+    _base_.flip,
+    _base_.pack,
     dict(
         type='AttachInstruction',
         categories=categories,
@@ -17,12 +17,10 @@ train_pipeline = [
         random_categories=0.9),  # 1 to 80 categories: 40 on average halve the prompt's length
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    _base_.load,
+    resize,
+    _base_.load_boxes,
+    _base_.pack_test,
     dict(type='AttachInstruction', categories=categories),
 ]
 train_dataloader = dict(

@@ -9,70 +9,47 @@
 # Karpathy's own training split (dict(type='CocoCaptionDataset'), see mmdet).
 _base_ = ['./coco_detection_instruction.py']
 data_root = _base_.data_root
-backend_args = None
 batch_size = 1  # paper: 1 image per GPU
 
-load = dict(type='LoadImageFromFile', backend_args=backend_args)
+load = _base_.load
 resize_train = dict(type='RandomChoiceResize', scales=_base_.scales, keep_ratio=True)
 resize_test = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
 random_set = dict(random_instruction=True, random_categories=0.5)
 
-detection_train = _base_.train_dataloader.dataset.dataset
-segmentation_train = dict(
-    detection_train,
+detection_data = _base_.train_dataloader.dataset.dataset
+segmentation_data = dict(
+    detection_data,
     pipeline=[
         load,
-        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-        dict(type='RandomFlip', prob=0.5),
+        _base_.load_masks,
+        _base_.flip,
         resize_train,  # without crops: a boundary along the image's edge is no outline
-        dict(type='PackDetInputs'),
+        _base_.pack,
         dict(
-            type='AttachInstruction',
-            task='segmentation',
-            categories='coco',
-            num_points=(8, 24),  # paper
-            **random_set),
+            type='AttachInstruction', categories='coco', **_base_.polygons_train, **random_set),
     ])
 # No flips from here on: 'left of' would become wrong.
-grounding_pipeline = [
-    load,
-    dict(type='LoadAnnotations', with_bbox=True),
-    resize_train,
-    dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-    dict(type='AttachInstruction', task='grounding', random_instruction=True),
-]
 refcoco_train, refcoco_plus_train, refcocog_train = [
     dict(
         type='RefCocoExpressionDataset',
         data_root=data_root,
         ann_file=f'mdetr_annotations/finetune_{name}_train.json',
         data_prefix=dict(img='train2014/'),
-        pipeline=grounding_pipeline) for name in ('refcoco', 'refcoco+', 'refcocog')
+        pipeline=[load, _base_.load_boxes, resize_train, *_base_.grounding_train]) for name in ('refcoco', 'refcoco+', 'refcocog')
 ]
-captioning_train = dict(
+captioning_data = dict(
     type='CaptionDataset',
     data_root=data_root,
     ann_file='annotations/captions_train2017.json',
     data_prefix=dict(img='train2017/'),
-    pipeline=[
-        load,
-        resize_train,
-        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'gt_caption')),
-        dict(type='AttachInstruction', task='captioning', random_instruction=True),
-    ])
-conversation_train = dict(
+    pipeline=[load, resize_train, *_base_.captioning_train])
+conversation_data = dict(
     type='LLaVAInstructDataset',
     data_root=data_root,
     ann_file='llava_instruct_150k.json',
     data_prefix=dict(img='train2017/'),
-    pipeline=[
-        load,
-        resize_train,
-        dict(type='PackDetInputs', meta_keys=(*meta_keys, 'conversation')),
-        dict(type='AttachInstruction', task='conversation'),
-    ])
+    pipeline=[load, resize_train, *_base_.conversation_train])
 train_dataloader = dict(
     _delete_=True,
     batch_size=batch_size,
@@ -86,52 +63,31 @@ train_dataloader = dict(
         dataset=dict(
             type='ConcatDataset',
             datasets=[
-                detection_train, segmentation_train, refcoco_train, refcoco_plus_train,
-                refcocog_train, captioning_train, conversation_train
+                detection_data, segmentation_data, refcoco_train, refcoco_plus_train,
+                refcocog_train, captioning_data, conversation_data
             ])))
 
 instances_val = _base_.val_dataloader.dataset
+ask = dict(type='AttachInstruction', categories='coco')
 val_datasets = [
+    dict(instances_val, pipeline=[load, resize_test, _base_.pack_test, ask]),
     dict(
         instances_val,
-        pipeline=[
-            load,
-            resize_test,
-            dict(type='PackDetInputs', meta_keys=meta_keys),
-            dict(type='AttachInstruction', categories='coco'),
-        ]),
-    dict(
-        instances_val,
-        pipeline=[
-            load,
-            resize_test,
-            dict(type='PackDetInputs', meta_keys=meta_keys),
-            dict(type='AttachInstruction', task='segmentation', categories='coco', num_points=24),
-        ]),
+        pipeline=[load, resize_test, _base_.pack_test, dict(ask, **_base_.polygons_test)]),
     dict(
         type='RefCocoExpressionDataset',
         data_root=data_root,
         ann_file='mdetr_annotations/finetune_refcoco_val.json',
         data_prefix=dict(img='train2014/'),
         test_mode=True,
-        pipeline=[
-            load,
-            resize_test,
-            dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text')),
-            dict(type='AttachInstruction', task='grounding'),
-        ]),
+        pipeline=[load, resize_test, *_base_.grounding_test]),
     dict(
         type='CocoCaptionDataset',
         data_root=data_root,
         ann_file='annotations/coco_karpathy_test.json',
         data_prefix=dict(img_path=''),  # file names in Karpathy's list begin with val2014/
         test_mode=True,
-        pipeline=[
-            load,
-            resize_test,
-            dict(type='PackDetInputs', meta_keys=meta_keys),
-            dict(type='AttachInstruction', task='captioning'),
-        ]),
+        pipeline=[load, resize_test, *_base_.captioning_test]),
 ]
 val_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=val_datasets))
 test_dataloader = val_dataloader

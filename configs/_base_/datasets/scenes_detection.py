@@ -1,18 +1,20 @@
 # Rendered scenes: python tools/make_scenes.py data/scenes --train 6000 --val 300 --seed 0
+_base_ = ['../pipelines/task_pipelines.py']
 dataset_type = 'CheckedCocoDataset'  # mmdet's, and it says what it leaves out
 data_root = 'data/scenes/'
 categories = (
     'circle', 'square', 'triangle', 'star', 'heart', 'arrow', 'hourglass', 'plus sign',
     'crescent moon', 'lightning bolt')  # yapf: disable
 metainfo = dict(classes=categories)
-backend_args = None
+backend_args = _base_.backend_args
 
+resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
 train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
+    _base_.load,
+    _base_.load_boxes,
+    resize,
+    _base_.flip,
+    _base_.pack,
     # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
     dict(
         type='AttachInstruction',
@@ -22,12 +24,10 @@ train_pipeline = [
         min_categories=3),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    _base_.load,
+    resize,
+    _base_.load_boxes,
+    _base_.pack_test,
     dict(type='AttachInstruction', categories=categories),
 ]
 

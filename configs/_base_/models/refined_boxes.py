@@ -18,7 +18,6 @@ refined_neck = dict(
                 ]))))
 refined_bbox_head = dict(
     type='BoxDecoder',
-    format_queries=dict(type='OutlineQueries'),  # of polygons: from the ellipse in a box, or a first outline
     loss=dict(
         type='BoxCriterion',
         location_sigma=8.0,  # bins; half of that on the small default, where it was measured

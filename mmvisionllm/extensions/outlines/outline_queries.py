@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.heads.parallel_decoding import FormatQueries
+from mmvisionllm.models.heads.queries import FormatQueries
 from mmvisionllm.models.language_models import LanguageModel
 from mmvisionllm.models.structures import ImageTokens
 
@@ -36,9 +36,11 @@ class OutlineQueries(FormatQueries):
         queries, asked = super().forward(language_model, instructions)
         if asked.size(1) == 2 or tokens is None or tokens.extents is None:
             return queries, asked
-        told = (tokens.extents, getattr(tokens, 'outlines', None))
-        told = (None if part is None else tokens.gather(part, indices) for part in told)
-        points = first_points(instructions, *told).detach()
+        extents, outlines = tokens.extents, getattr(tokens, 'outlines', None)
+        if indices is not None:
+            extents = extents.take_along_dim(indices[..., None], 1)
+            outlines = None if outlines is None else outlines.take_along_dim(indices[..., None, None], 1)
+        points = first_points(instructions, extents, outlines).detach()
         bins = language_model.vocabulary.codec.encode(points).long()
         places = language_model.added.input[language_model.vocabulary.location_slice][bins]
         polygon = asked.sum(1) > 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -17,14 +16,6 @@ from mmvisionllm.utils.required_weights import require_checkpoints
 from ..heads.set_reading import no_set
 from ..language_models.building import quantized_weights_aside
 from ..structures import DecodedSet, ImageTokens
-
-
-def by_kind(instructions: Sequence[Instruction]) -> tuple[list[int], list[int]]:
-    """Positions of the instructions that ask for sets of objects, and of those that ask for texts."""
-    kinds: tuple[list[int], list[int]] = ([], [])
-    for i, instruction in enumerate(instructions):
-        kinds[instruction.output_format.is_text].append(i)
-    return kinds
 
 
 @MODELS.register_module()
@@ -62,7 +53,7 @@ class VisionLLM(BaseDetector):
                 f'{type(self.bbox_head).__name__} enters tokens by their boxes, but token_head regresses centers alone: '
                 "set neck.token_head.type='BoxTokenHead', or bbox_head.type='OpenEndedDecoder'"
             )
-        self.default_instruction = self._parse(instruction) if instruction else None
+        self.default_instruction = self._from_text(instruction) if instruction else None
 
     def init_weights(self) -> None:
         """Initialize the parts; see :func:`quantized_weights_aside`.
@@ -78,14 +69,6 @@ class VisionLLM(BaseDetector):
         with quantized_weights_aside(self):
             super().init_weights()
 
-    def _parse(self, instruction: Instruction | dict[str, Any] | str) -> Instruction:
-        if isinstance(instruction, Instruction):
-            return instruction
-        if isinstance(instruction, str):
-            instruction = dict(text=instruction)
-        num_bins = self.bbox_head.vocabulary.num_bins
-        return Instruction.from_text(**{'num_bins': num_bins, **instruction})
-
     def instructions(self, batch_data_samples: SampleList) -> list[Instruction]:
         """The instruction of every sample.
 
@@ -100,8 +83,12 @@ class VisionLLM(BaseDetector):
                     'a sample has no instruction: add AttachInstruction to the pipeline, set '
                     'data_sample.instruction, or give the detector a default one (model.instruction)'
                 )
-            found.append(self._parse(instruction))
+            found.append(instruction if isinstance(instruction, Instruction) else self._from_text(instruction))
         return found
+
+    def _from_text(self, instruction: dict[str, Any] | str) -> Instruction:
+        arguments = dict(text=instruction) if isinstance(instruction, str) else instruction
+        return Instruction.from_text(**{'num_bins': self.bbox_head.vocabulary.num_bins, **arguments})
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> the backbone's feature maps, each (B, C, H_i, W_i).
@@ -135,25 +122,18 @@ class VisionLLM(BaseDetector):
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
         losses = self.bbox_head.format_loss(instructions)
-        sets, texts = by_kind(instructions)
+        texts = [i for i, instruction in enumerate(instructions) if instruction.output_format.is_text]
+        sets = [i for i in range(len(instructions)) if i not in texts]
         if sets:
-            losses.update(
-                self._set_loss(
-                    tokens.select(sets), [instructions[i] for i in sets], [batch_data_samples[i] for i in sets]
-                )
-            )
+            samples, asked = [batch_data_samples[i] for i in sets], [instructions[i] for i in sets]
+            # All objects: what the instruction does not ask for is answered by <none>.
+            objects, metas = [s.gt_instances for s in samples], [s.metainfo for s in samples]
+            token_losses, matches, set_tokens = self.neck.loss(tokens.select(sets), objects, metas)
+            losses.update(token_losses, **self.bbox_head.loss(set_tokens, asked, objects, matches, metas))
         if texts:
             turns = [self._turns(batch_data_samples[i]) for i in texts]
             asked = [instructions[i] for i in texts]
             losses.update(self.bbox_head.text_loss(tokens.select(texts), asked, turns))
-        return losses
-
-    def _set_loss(self, tokens: ImageTokens, instructions: list[Instruction], samples: SampleList) -> dict[str, Tensor]:
-        metas = [sample.metainfo for sample in samples]
-        # All of them: what the instruction does not ask for is answered by <none>.
-        objects = [sample.gt_instances for sample in samples]
-        losses, matches, tokens = self.neck.loss(tokens, objects, metas)
-        losses.update(self.bbox_head.loss(tokens, instructions, objects, matches, metas))
         return losses
 
     @staticmethod
@@ -167,22 +147,17 @@ class VisionLLM(BaseDetector):
         return turns
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Add ``pred_instances`` (see :meth:`OpenEndedDecoder.predict`) or texts to every sample.
+        """Add ``pred_instances`` (see :func:`read_set`) or texts to every sample.
 
-        Objects also have ``label_names``, the instruction's own words for each of them: mmdet's visualizer draws these,
-        and no data set's names for the same numbers. Texts are in ``pred_text``, and where the task's metrics look for
-        them, such as ``pred_caption``.
+        Texts are in ``pred_text``, and where the task's metrics look for them, such as ``pred_caption``.
         """
         instructions = self.bbox_head.parse_formats(self.instructions(batch_data_samples))
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
-        sets, texts = by_kind(instructions)
+        texts = [i for i, instruction in enumerate(instructions) if instruction.output_format.is_text]
+        sets = [i for i in range(len(instructions)) if i not in texts]
         if sets:
-            metas = [batch_data_samples[i].metainfo for i in sets]
-            asked = [instructions[i] for i in sets]
-            results = self.bbox_head.predict(tokens.select(sets), asked, metas, rescale=rescale)
-            for i, result in zip(sets, results):
-                names = instructions[i].names
-                result.label_names = [names[label] for label in result.labels.tolist()]
+            metas, asked = [batch_data_samples[i].metainfo for i in sets], [instructions[i] for i in sets]
+            for i, result in zip(sets, self.bbox_head.predict(tokens.select(sets), asked, metas, rescale)):
                 batch_data_samples[i].pred_instances = result
         if texts:
             asked = [instructions[i] for i in texts]
@@ -190,7 +165,6 @@ class VisionLLM(BaseDetector):
                 batch_data_samples[i].pred_text = text
                 if instructions[i].categories:  # metrics of objects find none
                     nothing = no_set(instructions[i], batch_data_samples[i].metainfo, tokens.locations)
-                    nothing.label_names = []
                     batch_data_samples[i].pred_instances = nothing
                 batch_data_samples[i].set_field(text, get_task(instructions[i].task).prediction)
         return batch_data_samples

@@ -1,6 +1,6 @@
 """Decoders."""
 
 from .open_ended_decoder import OpenEndedDecoder
-from .set_criterion import SetCriterion
+from .set_loss import SetCriterion
 
 __all__ = ['OpenEndedDecoder', 'SetCriterion']

@@ -17,9 +17,8 @@ from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
 
 from ..language_models import LanguageModel
-from .format_practice import practice_instructions
-from .prefix import embed_prefix
-from .set_criterion import mean_over_ranks
+from .prompt import embed_prefix
+from .set_loss import mean_over_ranks
 
 
 @MODELS.register_module()
@@ -34,24 +33,14 @@ class FormatParser(nn.Module):
     Args:
         loss_weight: Weight of the loss.
         num_samples: Instructions of a batch that are learned from; formats are simple, and texts are long.
-        num_practice: Further instructions, made up in each iteration whose batch has category sets, see
-            :func:`practice_instructions`. What is hardest to read is the number of points, and the batches of one task
-            alone tell it.
-        num_points: Range of their numbers of points.
     """
 
-    # Whether a box or a polygon is asked for is easier to read than the number of points.
-    practice_boxes = 0.25
     max_cached = 10_000  # texts whose formats are kept: expressions differ from image to image
 
-    def __init__(
-        self, loss_weight: float = 1.0, num_samples: int = 4, num_practice: int = 0, num_points: tuple[int, int] = (8, 24)
-    ) -> None:
+    def __init__(self, loss_weight: float = 1.0, num_samples: int = 4) -> None:
         super().__init__()
         self.loss_weight = loss_weight
         self.num_samples = num_samples
-        self.num_practice = num_practice
-        self.num_points = num_points
         self.cache: dict[str, OutputFormat] = {}
 
     def train(self, mode: bool = True) -> FormatParser:
@@ -74,16 +63,12 @@ class FormatParser(nn.Module):
         if not with_sets:
             nothing = language_model.added.input.sum() * 0
             return nothing / mean_over_ranks(nothing.detach())
-        num_bins = language_model.vocabulary.num_bins
-        practice = practice_instructions(
-            self.num_practice, [i.categories for i in with_sets], self.num_points, self.practice_boxes, num_bins
-        )
-        asked = [*with_sets[: self.num_samples], *practice]
+        asked = self.choose(with_sets, language_model.vocabulary.num_bins)
         # A text that comes several times is read once.
         counts = Counter(i.text for i in asked)
         chosen = list({i.text: i for i in asked}.values())
         longest = max(i.output_format.num_points for i in chosen)
-        rows = self._logits(language_model, chosen, max(longest, MIN_POINTS))
+        rows = format_logits(language_model, chosen, max(longest, MIN_POINTS))
         losses = []
         for logits, instruction in zip(rows, chosen):
             output_format = instruction.output_format
@@ -95,6 +80,15 @@ class FormatParser(nn.Module):
         total = torch.tensor(counts.total(), device=rows.device)
         return torch.stack(losses).sum() / mean_over_ranks(total)
 
+    def choose(self, instructions: Sequence[Instruction], num_bins: int) -> list[Instruction]:
+        """Which instructions to learn from.
+
+        Args:
+            instructions: Those of a batch that have category sets, one at least.
+            num_bins: Location bins of the model.
+        """
+        return list(instructions[: self.num_samples])
+
     def forward(self, language_model: LanguageModel, instructions: Sequence[Instruction]) -> list[Instruction]:
         """The instructions with the formats that the language model reads; each text is read once."""
         new = {i.text: i for i in instructions if i.text not in self.cache}
@@ -102,35 +96,35 @@ class FormatParser(nn.Module):
             # Without a category set there is nothing but a text to answer with.
             self.cache[text] = OutputFormat(0)
             if instruction.categories:
-                (logits,) = self._logits(language_model, [instruction], MAX_POINTS)
-                self.cache[text] = self._choose(logits)
+                (logits,) = format_logits(language_model, [instruction], MAX_POINTS)
+                self.cache[text] = read_format(logits)
         read = [replace(i, output_format=self.cache[i.text]) for i in instructions]
         for text in list(self.cache)[: -self.max_cached]:  # the oldest
             del self.cache[text]
         return read
 
-    @staticmethod
-    def _choose(logits: Tensor) -> OutputFormat:
-        """Constrained greedy generation, from (1 + 1 + 2 * MAX_POINTS, columns) logits."""
-        if logits[0, -2] > logits[0, 0]:
-            return OutputFormat(0)
-        for num_points in range(MIN_POINTS, MAX_POINTS):
-            # Row 0 stands behind the text, and column 0 for <cls>: behind <yN> and for <x(N+1)>, both are 1 + 2N.
-            place = 1 + 2 * num_points
-            if logits[place, -1] > logits[place, place]:
-                return OutputFormat(num_points)
-        return OutputFormat(MAX_POINTS)
 
-    @staticmethod
-    def _logits(language_model: LanguageModel, instructions: Sequence[Instruction], num_points: int) -> Tensor:
-        """(B, 2 + 2 * num_points, columns): what comes behind the text, behind ``<cls>``, behind ``<x1>``, ..."""
-        tokenizer, vocabulary = language_model.tokenizer, language_model.vocabulary
-        forced = [tokenizer.token_id(token) for token in OutputFormat(num_points).queries]
-        prefix = embed_prefix(language_model, instructions, None, [forced] * len(instructions))
-        hidden = language_model(prefix.embeddings, prefix.layout)
-        ends = prefix.layout.valid.sum(1).tolist()
-        hidden = torch.stack([row[end - len(forced) - 1 : end] for row, end in zip(hidden, ends)])
-        start = vocabulary.index(CLASS_QUERY)
-        formats = language_model.added_logits(hidden, slice(start, start + 1 + 2 * MAX_POINTS))
-        words = language_model.word_logits(hidden)
-        return torch.cat([formats, words[..., [tokenizer.start_id, tokenizer.eos_id]]], -1)
+def read_format(logits: Tensor) -> OutputFormat:
+    """Constrained greedy generation, from (1 + 1 + 2 * MAX_POINTS, columns) logits."""
+    if logits[0, -2] > logits[0, 0]:
+        return OutputFormat(0)
+    for num_points in range(MIN_POINTS, MAX_POINTS):
+        # Row 0 stands behind the text, and column 0 for <cls>: behind <yN> and for <x(N+1)>, both are 1 + 2N.
+        place = 1 + 2 * num_points
+        if logits[place, -1] > logits[place, place]:
+            return OutputFormat(num_points)
+    return OutputFormat(MAX_POINTS)
+
+
+def format_logits(language_model: LanguageModel, instructions: Sequence[Instruction], num_points: int) -> Tensor:
+    """(B, 2 + 2 * num_points, columns): what comes behind the text, behind ``<cls>``, behind ``<x1>``, ..."""
+    tokenizer, vocabulary = language_model.tokenizer, language_model.vocabulary
+    forced = [tokenizer.token_id(token) for token in OutputFormat(num_points).queries]
+    prefix = embed_prefix(language_model, instructions, None, [forced] * len(instructions))
+    hidden = language_model(prefix.embeddings, prefix.layout)
+    ends = prefix.layout.valid.sum(1).tolist()
+    hidden = torch.stack([row[end - len(forced) - 1 : end] for row, end in zip(hidden, ends)])
+    start = vocabulary.index(CLASS_QUERY)
+    formats = language_model.added_logits(hidden, slice(start, start + 1 + 2 * MAX_POINTS))
+    words = language_model.word_logits(hidden)
+    return torch.cat([formats, words[..., [tokenizer.start_id, tokenizer.eos_id]]], -1)

@@ -17,13 +17,11 @@ from mmvisionllm.utils.required_weights import require_checkpoints
 from ..language_models.building import quantized_weights_aside, refuse_unknown
 from ..structures import DecodedSet, ImageTokens, Match
 from .format_parser import FormatParser  # noqa: F401  registers it
-from .parallel_decoding import decode_objects
-from .prefix import embed_prefix
-from .set_criterion import hull
-from .set_reading import detection_scores, read_set, score_classes
-from .set_targets import SetTargets, match_predictions, set_targets
+from .prompt import PrefixCache, TokenProjector, embed_prefix
+from .queries import decode_objects, object_positions
+from .set_loss import SetTargets, hull, match_predictions, set_targets
+from .set_reading import read_set, score_classes
 from .text_decoding import generate_texts, text_loss
-from .token_projector import TokenProjector
 
 
 @MODELS.register_module()
@@ -67,6 +65,7 @@ class OpenEndedDecoder(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.language_model = MODELS.build(language_model)
         self.vocabulary = self.language_model.vocabulary
+        self.prefix_cache = PrefixCache()
         self.projector = TokenProjector(
             embed_dims, self.language_model.hidden_size, self.language_model.added.std, self.num_coordinates
         )
@@ -106,17 +105,14 @@ class OpenEndedDecoder(BaseModule):
         """
         image = self.project(tokens)
         queries, point_mask = self.format_queries(self.language_model, instructions, tokens, indices)
-        objects, locations = (tokens.gather(part, indices) for part in (image, tokens.locations))
+        objects, locations = image, tokens.locations.detach()  # the tokenizer's own losses move them
+        if indices is not None:
+            objects, locations = (part.take_along_dim(indices[..., None], 1) for part in (objects, locations))
         return self.decode(image, objects, locations, instructions, queries, point_mask)
-
-    def coordinates(self, locations: Tensor, extents: Tensor | None = None) -> Tensor:
-        """(B, M, num_coordinates) by which tokens enter the language model, of what the tokenizer tells of them."""
-        return locations
 
     def project(self, tokens: ImageTokens) -> Tensor:
         """(B, M, D) image tokens in the language model's space, see :class:`TokenProjector`."""
-        coordinates = self.coordinates(tokens.locations, tokens.extents).detach()
-        return self.projector(tokens.embeddings, coordinates)
+        return self.projector(tokens.embeddings, tokens.locations.detach())
 
     def decode(
         self,
@@ -140,7 +136,9 @@ class OpenEndedDecoder(BaseModule):
         """
         model, num_points = self.language_model, queries.size(2) // 2
         prefix = embed_prefix(model, instructions, image)
-        passes = decode_objects(model, prefix, objects, queries, self.test_cfg['tokens_per_pass'])
+        cache = None if torch.is_grad_enabled() else self.prefix_cache(model, prefix)
+        positions = object_positions(objects, queries)
+        passes = decode_objects(model, prefix, positions, cache, self.test_cfg['tokens_per_pass'])
         places = self.vocabulary.location_slice
         answers = (
             (
@@ -153,12 +151,8 @@ class OpenEndedDecoder(BaseModule):
         return DecodedSet(classes, points, locations, point_mask)
 
     def points(self, decoded: DecodedSet) -> Tensor:
-        """(B, M, N, 2) points in the image, normalized, not clipped."""
-        return self.vocabulary.codec.decode(self.bins(decoded.point_logits)) + decoded.locations[:, :, None]
-
-    def bins(self, logits: Tensor) -> Tensor:
-        """(..., num_bins) scores of location tokens -> (...,) the bin that is read off them."""
-        return logits.argmax(-1)
+        """(B, M, N, 2) points in the image, those of the best location tokens, normalized, not clipped."""
+        return self.vocabulary.codec.decode(decoded.point_logits.argmax(-1)) + decoded.locations[:, :, None]
 
     def loss(
         self,
@@ -224,7 +218,7 @@ class OpenEndedDecoder(BaseModule):
 
     @torch.no_grad()
     def parse_formats(self, instructions: Sequence[Instruction]) -> list[Instruction]:
-        """The instructions with the output formats that the decoder's parser reads out of their texts."""
+        """The instructions with the output formats that the decoder's parser, if any, reads out of their texts."""
         if self.format_parser is None:
             return list(instructions)
         return self.format_parser(self.language_model, instructions)
@@ -245,8 +239,10 @@ class OpenEndedDecoder(BaseModule):
         batch_img_metas: list[dict],
         rescale: bool = True,
     ) -> list[InstanceData]:
-        """Objects of every image by what is decoded of its tokens and their objectness (B, M)."""
-        points, scores = self.points(decoded), detection_scores(objectness, decoded)
+        """Objects of every image by what is decoded of its tokens and their objectness (B, M), see :func:`read_set`."""
+        # Of the class, among the categories and <none>.
+        probabilities = decoded.class_logits.softmax(-1)[..., :-1]
+        points, scores = self.points(decoded), objectness.float().sigmoid()[..., None] * probabilities
         return [
             read_set(scores[i], points[i], instructions[i], meta, self.test_cfg['max_per_img'], rescale)
             for i, meta in enumerate(batch_img_metas)

@@ -8,11 +8,10 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmvisionllm.instructions import Instruction, get_task
+from mmvisionllm.instructions import Instruction
 from mmvisionllm.structures import points_to_masks
 
 from ..language_models import LanguageModel
-from ..structures import DecodedSet
 
 
 def score_classes(model: LanguageModel, hidden: Tensor, instructions: Sequence[Instruction]) -> Tensor:
@@ -36,33 +35,12 @@ def score_classes(model: LanguageModel, hidden: Tensor, instructions: Sequence[I
     return logits.masked_fill(absent[:, None], float('-inf'))
 
 
-def detection_scores(objectness: Tensor, decoded: DecodedSet) -> Tensor:
-    """(B, M, C) objectness of the tokens (B, M) x probability of the class among the categories and ``<none>``."""
-    probabilities = decoded.class_logits.softmax(-1)[..., :-1]
-    return objectness.float().sigmoid()[..., None] * probabilities
-
-
-def wants_masks(instruction: Instruction) -> bool:
-    """Whether the task or the instruction itself asks for polygons; a metric of masks needs some of whatever was read."""
-    formats = instruction.output_format, get_task(instruction.task).default_format
-    return max(output_format.num_points for output_format in formats) > 2
-
-
-def original_shape(img_meta: dict) -> tuple[int, int]:
-    """(height, width) of the image on disk; without ``ori_shape``, what the scale factor tells."""
-    if 'ori_shape' in img_meta:
-        return tuple(img_meta['ori_shape'][:2])
-    height, width = img_meta['img_shape'][:2]
-    scale_x, scale_y = img_meta.get('scale_factor', (1.0, 1.0))
-    return round(height / scale_y), round(width / scale_x)
-
-
 def no_set(instruction: Instruction, img_meta: dict, like: Tensor) -> InstanceData:
     """What :func:`read_set` returns of an image in which there is nothing; ``like`` tells device and type."""
     labels = torch.zeros(0, dtype=torch.long, device=like.device)
-    result = InstanceData(bboxes=like.new_zeros(0, 4), scores=like.new_zeros(0), labels=labels)
-    if wants_masks(instruction):
-        result.masks = labels.new_zeros(0, *original_shape(img_meta), dtype=torch.bool)
+    result = InstanceData(bboxes=like.new_zeros(0, 4), scores=like.new_zeros(0), labels=labels, label_names=[])
+    if instruction.with_mask:
+        result.masks = labels.new_zeros(0, *img_meta['ori_shape'][:2], dtype=torch.bool)
     return result
 
 
@@ -75,29 +53,31 @@ def read_set(
         scores: (M, C), of which the instruction's own categories come first.
         points: (M, N, 2), normalized, of which the instruction's own number come first.
         instruction: With the dataset's label of each category and the output format.
-        img_meta: ``img_shape`` (height, width), and ``scale_factor`` and, if known, ``ori_shape`` if ``rescale``.
+        img_meta: ``img_shape`` (height, width), and ``scale_factor`` and ``ori_shape`` if ``rescale``.
         max_per_img: Most results; an object may be among them with several categories.
         rescale: Results for the original image, not for the network's input.
 
     Returns:
-        ``bboxes`` (n, 4) in pixels, around the points; ``scores`` (n,); ``labels`` (n,) in the dataset's numbering; and
-        if the task or the instruction asks for polygons, ``masks`` (n, height, width), bool.
+        ``bboxes`` (n, 4) in pixels, around the points; ``scores`` (n,); ``labels`` (n,) in the dataset's numbering;
+        ``label_names``, the instruction's own words for them, which mmdet's visualizer draws; and if the task or the
+        instruction asks for polygons, ``masks`` (n, height, width), bool.
     """
     scores = scores[:, : len(instruction.categories)]
     top, index = scores.flatten().topk(min(max_per_img, scores.numel()))
-    objects = index // scores.size(1)
+    objects, classes = index // scores.size(1), index % scores.size(1)
     height, width = img_meta['img_shape'][:2]
     pixels = points[:, : instruction.output_format.num_points]
     pixels = pixels * pixels.new_tensor([width, height])
     if rescale:
         pixels = pixels / pixels.new_tensor(img_meta['scale_factor'])
-        height, width = original_shape(img_meta)
+        height, width = img_meta['ori_shape'][:2]
     # A polygon's points may lie outside of the image, where its sides then cut the image's edge as they should.
     inside = pixels.clamp(min=0).minimum(pixels.new_tensor([width, height]))
     boxes = torch.cat([inside.amin(1), inside.amax(1)], -1)
     label_ids = torch.tensor(instruction.label_ids, device=index.device)
-    result = InstanceData(bboxes=boxes[objects], scores=top, labels=label_ids[index % scores.size(1)])
-    if wants_masks(instruction):
+    result = InstanceData(bboxes=boxes[objects], scores=top, labels=label_ids[classes])
+    result.label_names = [instruction.categories[c] for c in classes.tolist()]
+    if instruction.with_mask:
         # An object's mask is drawn once, whatever the number of categories it is listed with.
         kept, rows = objects.unique(return_inverse=True)
         masks = points_to_masks(pixels[kept].float().cpu().numpy(), height, width)

@@ -16,8 +16,8 @@ from mmvisionllm.instructions import Instruction
 
 from ..language_models import InstructionTokenizer, LanguageModel
 from ..language_models.transformers_bridge import counting_on
-from .prefix import embed_prefix, embed_rows, instruction_ids
-from .set_criterion import mean_over_ranks
+from .prompt import embed_prefix, instruction_ids
+from .set_loss import mean_over_ranks
 
 _UNLABELED = -100  # what torch's cross-entropy leaves out
 
@@ -84,7 +84,7 @@ def text_loss(
     encoded = [
         encode_turns(model.tokenizer, turns, model.max_length - len(head)) for head, turns in zip(heads, batch_turns)
     ]
-    prefix = embed_rows(model, [head + ids for head, (ids, _) in zip(heads, encoded)], image)
+    prefix = embed_prefix(model, instructions, image, [ids for ids, _ in encoded])
     hidden = model(prefix.embeddings, prefix.layout)
     labels = torch.full(hidden.shape[:2], _UNLABELED, device=hidden.device)
     ends = prefix.layout.valid.sum(1).tolist()
@@ -112,7 +112,7 @@ def generate_texts(
     """
     tokenizer, prefix = model.tokenizer, embed_prefix(model, instructions, image)
     layout, cache = prefix.layout, DynamicCache()
-    model(prefix.embeddings, layout, past_key_values=cache, use_cache=True)
+    model(prefix.embeddings, layout, cache)
     # `generate` repeats what it is given for each beam, but not a cache.
     if generation.get('num_beams', 1) > 1:
         cache.batch_repeat_interleave(generation['num_beams'])
@@ -130,7 +130,6 @@ def generate_texts(
         out = model.lm.generate(
             input_ids=ids,
             attention_mask=F.pad(layout.valid, (0, 1), value=True).long(),
-            past_key_values=cache,
             pad_token_id=tokenizer.eos_id,
             eos_token_id=tokenizer.eos_id,
             # Rows of the output layer behind the tokenizer's last id are padding.
@@ -138,6 +137,7 @@ def generate_texts(
             # Processes have texts of their own, some have none: with sharded weights, `generate` would wait for the
             # others at each word, though all weights are there (FullyShardedStrategy).
             synced_gpus=False,
+            **{model.cache_argument: cache},
             **generation,
         )
     return [tokenizer.decode_words(row) for row in out[:, length + 1 :].tolist()]

@@ -12,7 +12,6 @@ from mmvisionllm.instructions.vocabulary import CLASS_QUERY, NONE_TOKEN
 
 from .added_embedding import AddedEmbedding
 from .tokenizer import InstructionTokenizer
-from .transformers_bridge import body
 
 # What hidden states are measured on: an instruction, with letters for class tokens.
 _TEXT = 'Find all {"star":A,"red heart":B} in the image, please.'
@@ -26,7 +25,7 @@ def hidden_norm(lm: nn.Module, tokenizer: InstructionTokenizer) -> float:
         return lm.get_input_embeddings().embedding_dim ** 0.5
     ids = torch.tensor([tokenizer.encode(_TEXT, bos=True)], device=device)
     training = lm.training
-    hidden = body(lm.eval())(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = lm.eval().base_model(input_ids=ids, use_cache=False).last_hidden_state
     lm.train(training)
     return float(hidden[0, 1:].float().norm(dim=-1).mean())
 

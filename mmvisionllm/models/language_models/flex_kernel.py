@@ -1,14 +1,15 @@
-"""The shared-prefix pattern by torch's FlexAttention."""
+"""The shared-prefix pattern by torch's FlexAttention, and the kernels that there are."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from .shared_prefix import SharedPrefixLayout
+from .shared_prefix import SharedPrefixLayout, sdpa_kernel
 
 
 @lru_cache(maxsize=1)
@@ -35,8 +36,8 @@ def _block_mask(layout: SharedPrefixLayout, window: int | None, create: Callable
 
 def flex_kernel(
     query: Tensor,
-    prefix: tuple[Tensor, Tensor],
-    own: tuple[Tensor, Tensor],
+    key: Tensor,
+    value: Tensor,
     layout: SharedPrefixLayout,
     scaling: float,
     dropout: float,
@@ -57,9 +58,26 @@ def flex_kernel(
     else:
         from torch.nn.attention.flex_attention import create_block_mask as create
         from torch.nn.attention.flex_attention import flex_attention as attend
-    key, value = (torch.cat(pair, 2) for pair in zip(prefix, own))
     # In mixed precision, rotary embeddings make queries and keys float32.
     query, key = query.to(value.dtype), key.to(value.dtype)
     groups = query.size(1) != key.size(1)
     mask = _block_mask(layout, window, create)
     return attend(query, key, value, block_mask=mask, scale=scaling, enable_gqa=groups)
+
+
+KERNELS = dict(sdpa=sdpa_kernel, flex_attention=flex_kernel)
+"""What computes :func:`shared_prefix_attention`, named as transformers names its own."""
+
+
+def find_kernel(name: str) -> Callable[..., Tensor]:
+    """A kernel that can run here.
+
+    Raises:
+        ValueError: for an unknown name.
+        ImportError: if torch is too old for it.
+    """
+    if name not in KERNELS:
+        raise ValueError(f'attn_implementation must be one of {", ".join(KERNELS)}, got {name!r}')
+    if name == 'flex_attention' and importlib.util.find_spec('torch.nn.attention.flex_attention') is None:
+        raise ImportError("attn_implementation='flex_attention' needs torch 2.5 or newer; 'sdpa' needs nothing")
+    return KERNELS[name]

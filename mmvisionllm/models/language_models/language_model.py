@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from transformers import Cache
 
 from mmdet.registry import MODELS
 from mmdet.utils import reduce_mean
@@ -26,12 +27,11 @@ from .building import (
     quantization,
     quantized_weights_aside,
 )
+from .flex_kernel import find_kernel
 from .identity import SavedWithoutItsFiles, fingerprint
-from .prefix_cache import PrefixCache, PrefixMemory
 from .shared_prefix import SharedPrefixLayout
-from .shared_prefix_attention import check_kernel
 from .tokenizer import InstructionTokenizer
-from .transformers_bridge import body, run_body, run_body_dense, sliding_window, text_config
+from .transformers_bridge import cache_argument, checkpoint_activations, run_body_dense, sliding_window, text_config
 
 # A tokenizer knows as many words as its model, but for padding: 2.4% of the rows of DeepSeek's, the most we know of.
 _LEAST_SHARE_OF_ROWS = 0.9
@@ -86,8 +86,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
             raise ValueError('a language model needs `pretrained` (path or hub id) or `config`')
         if tokenizer is None and pretrained is None:
             raise ValueError('a language model built from `config` needs `tokenizer` (path or hub id)')
-        self.kernel = check_kernel(attn_implementation)
-        self.prefix_cache = PrefixCache()
+        self.kernel = find_kernel(attn_implementation)
         self.frozen = bool(lora or pretrained) if frozen is None else frozen
         if quantization_config and not (pretrained and self.frozen):
             raise ValueError(
@@ -98,7 +97,8 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         adapters = lora_config(lora) if lora else None
         quantized = quantization(quantization_config, dtype) if quantization_config else None
         hf_config = causal_config(pretrained, config or {}) if pretrained else None
-        self.tokenizer = InstructionTokenizer(tokenizer or pretrained, Vocabulary(num_bins))
+        self.vocabulary = Vocabulary(num_bins)
+        self.tokenizer = InstructionTokenizer(tokenizer or pretrained, self.vocabulary)
         if hf_config is not None:
             self._check_rows(text_config(hf_config).vocab_size, is_pretrained=True)
             self.lm = load_pretrained(pretrained, hf_config, dtype, quantized)
@@ -111,6 +111,9 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
             )
             self.lm = build_random({**defaults, **config}, dtype)
         self._check_rows(self.lm.get_input_embeddings().num_embeddings)
+        self.cache_argument = cache_argument(self.lm)
+        # Most positions of a sequence.
+        self.max_length = getattr(text_config(self.lm.config), 'max_position_embeddings', None) or sys.maxsize
         self.pretrained = pretrained
         # Weights that training changes are in the checkpoint: it can be loaded whatever they were at first.
         elsewhere = self.frozen and pretrained is not None
@@ -126,7 +129,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         # mmengine would call the model's own `init_weights`, which draws anew what is not from a file: LoRA's zeros.
         self.lm.is_init = True
         if gradient_checkpointing:
-            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
+            checkpoint_activations(self.lm)
 
     def init_weights(self) -> None:
         """Weights are complete when the model is built; quantized ones are none that mmengine could look at."""
@@ -145,10 +148,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
     def hidden_size(self) -> int:
         return self.lm.get_input_embeddings().embedding_dim
 
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.tokenizer.vocabulary
-
     def signature(self) -> dict[str, Any]:
         """What checkpoints say about their language model."""
         config = text_config(self.lm.config)
@@ -163,7 +162,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        self.prefix_cache.clear()
         table = state_dict.get(f'{prefix}added.input')
         unsigned = f'{prefix}_extra_state' not in state_dict
         if unsigned and table is not None and table.shape != self.added.input.shape:
@@ -192,12 +190,6 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         return sums / lengths[:, None]
 
     @property
-    def max_length(self) -> int:
-        """Most positions of a sequence."""
-        config = text_config(self.lm.config)
-        return getattr(config, 'max_position_embeddings', None) or sys.maxsize
-
-    @property
     def sliding_window(self) -> int | None:
         """Positions that the layers look back over; None for all."""
         return sliding_window(self.lm)
@@ -208,41 +200,32 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
         rows = self.lm.get_output_embeddings().weight.size(0)
         return list(range(self.tokenizer.base_size, rows))
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        layout: SharedPrefixLayout,
-        past: PrefixMemory | None = None,
-        record: PrefixMemory | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
+    def forward(self, embeddings: Tensor, layout: SharedPrefixLayout, cache: Cache | None = None) -> Tensor:
         """Run prefix and objects in one pass.
 
         Args:
             embeddings: (B, L - cached + M * K, D).
             layout: Their arrangement.
-            past: Keys and values of the first ``layout.cached`` positions of the prefix.
-            record: Takes the prefix's keys and values, for further passes.
-            kwargs: Further arguments of the Hugging Face decoder, such as a cache for generation.
+            cache: Keys and values of the first ``layout.cached`` positions; takes those of this pass.
 
         Returns:
             (B, L - cached + M * K, D) last hidden states, after the final norm.
         """
-        call = dict(layout=layout, kernel=self.kernel, past=past, record=record)
-        return run_body(self.lm, embeddings.to(next(self.lm.parameters()).dtype), call, kwargs)
+        # The layout says who sees whom; a mask of four dimensions keeps transformers from making one of its own.
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=embeddings.device)
+        return self.lm.base_model(
+            inputs_embeds=embeddings.to(next(self.lm.parameters()).dtype),
+            attention_mask=mask,
+            position_ids=layout.position_ids,
+            use_cache=cache is not None,
+            layout=layout,
+            kernel=self.kernel,
+            **{self.cache_argument: cache},
+        ).last_hidden_state
 
     def forward_dense(self, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
         """The same result by a plain forward with a dense mask: slow, for checks and benchmarks."""
         return run_body_dense(self.lm, embeddings.to(next(self.lm.parameters()).dtype), layout)
-
-    def train(self, mode: bool = True) -> LanguageModel:
-        """Weights may have changed since, whatever the mode: what is kept of instructions goes."""
-        self.prefix_cache.clear()
-        return super().train(mode)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> LanguageModel:
-        self.prefix_cache.clear()
-        return super()._apply(*args, **kwargs)
 
     def text_loss(self, texts: Sequence[str]) -> Tensor:
         """Mean next-token cross-entropy of texts, each from beginning-of-sequence to end-of-sequence.
@@ -256,7 +239,7 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
             length = max(map(len, rows))
             ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=device)
             valid = torch.arange(length, device=device) < torch.tensor([[len(row)] for row in rows], device=device)
-            hidden = body(self.lm)(
+            hidden = self.lm.base_model(
                 inputs_embeds=self.embed(ids), attention_mask=valid.long(), use_cache=False
             ).last_hidden_state
             logits = self.vocabulary_logits(hidden[:, :-1][valid[:, 1:]])

@@ -11,6 +11,8 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
 
 from mmvisionllm.instructions import Vocabulary
 
+_REMEMBERED = 4096  # texts
+
 
 def resolve_pretrained(name_or_path: str, what: str) -> str:
     """Check a local model or tokenizer path before a library turns it into a hub look-up.
@@ -81,6 +83,7 @@ class InstructionTokenizer:
                 f'of the one that the model was trained with ({error})'
             ) from error
         self.vocabulary = vocabulary
+        self._ids: dict[str, list[int]] = {}
         self.base_size = len(self.hf)
         keep_added_tokens_glued(self.hf)
         added = [AddedToken(t, normalized=False, special=False) for t in vocabulary.tokens]
@@ -118,8 +121,15 @@ class InstructionTokenizer:
         return self.base_size + self.vocabulary.index(token)
 
     def encode(self, text: str, bos: bool = False) -> list[int]:
-        """Token ids of a text; ``bos`` puts the beginning-of-sequence id in front where the tokenizer has one."""
-        ids = self.hf(text, add_special_tokens=False)['input_ids']
+        """Token ids of a text; ``bos`` puts the beginning-of-sequence id in front where the tokenizer has one.
+
+        The last texts are remembered: several parts of a step ask for the same instruction.
+        """
+        if text not in self._ids:
+            if len(self._ids) >= _REMEMBERED:
+                self._ids.clear()
+            self._ids[text] = self.hf(text, add_special_tokens=False)['input_ids']
+        ids = self._ids[text]
         return [self.bos_id, *ids] if bos and self.bos_id is not None else list(ids)
 
     def encode_words(self, text: str) -> list[int]:

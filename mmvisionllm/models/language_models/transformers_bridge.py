@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, Cache, PretrainedConfig
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from .shared_prefix import SharedPrefixLayout
-from .shared_prefix_attention import shared_prefix_attention
+from .shared_prefix import SharedPrefixLayout, shared_prefix_attention
 
 IMPLEMENTATION = 'mmvisionllm_shared_prefix'
 AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
@@ -29,10 +29,18 @@ def text_config(config: PretrainedConfig) -> PretrainedConfig:
     return config.get_text_config() if hasattr(config, 'get_text_config') else config
 
 
-def body(lm: nn.Module) -> nn.Module:
-    """A causal language model without its output layer."""
-    decoder = lm.get_decoder() if hasattr(lm, 'get_decoder') else lm
-    return lm.base_model if decoder is lm else decoder  # GPT-2's is itself before transformers 5
+def cache_argument(lm: nn.Module) -> str:
+    """What a model calls the cache that it is given: ``past_key_values``, and ``cache`` in newer versions."""
+    return 'cache' if 'cache' in inspect.signature(lm.base_model.forward).parameters else 'past_key_values'
+
+
+def checkpoint_activations(lm: nn.Module) -> None:
+    """Recompute activations in the backward pass; newer versions have another name for it."""
+    kwargs = dict(use_reentrant=False)
+    if hasattr(lm, 'activation_checkpointing_enable'):
+        lm.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs)
+    else:
+        lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
 
 
 def sliding_window(lm: nn.Module) -> int | None:
@@ -44,31 +52,15 @@ def sliding_window(lm: nn.Module) -> int | None:
     return getattr(config, 'sliding_window', None) if used else None
 
 
-def run_body(lm: nn.Module, embeddings: Tensor, call: dict[str, Any], kwargs: dict[str, Any]) -> Tensor:
-    """Last hidden states of one pass.
-
-    Args:
-        lm: Built with :func:`build_arguments`.
-        embeddings: (B, S, D).
-        call: Arguments of :func:`shared_prefix_attention`, ``layout`` among them.
-        kwargs: Arguments of the model.
-    """
-    positions = call['layout'].position_ids
-    # The layout says who sees whom; a mask of four dimensions keeps transformers from making one of its own.
-    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=embeddings.device)
-    kwargs = dict(use_cache=False, inputs_embeds=embeddings, position_ids=positions) | kwargs
-    return body(lm)(attention_mask=mask, **call, **kwargs).last_hidden_state
-
-
 def run_body_dense(lm: nn.Module, embeddings: Tensor, layout: SharedPrefixLayout) -> Tensor:
     """Last hidden states by a plain forward pass with the dense mask of every kind of layer."""
-    window = layout.window(sliding_window(lm))
+    window = sliding_window(lm)
     mask: Tensor | dict[str, Tensor] = layout.dense_mask(window)
     if window is not None and getattr(text_config(lm.config), 'layer_types', None):
         mask = dict(full_attention=layout.dense_mask(), sliding_attention=mask)
     lm.set_attn_implementation('sdpa')
     try:
-        return body(lm)(
+        return lm.base_model(
             inputs_embeds=embeddings, attention_mask=mask, position_ids=layout.position_ids, use_cache=False
         ).last_hidden_state
     finally:
@@ -96,7 +88,7 @@ def counting_on(lm: nn.Module, cache: Cache, length: int, start: Tensor) -> Iter
         positions = start.repeat_interleave(len(ids) // len(start), 0) + steps
         return args, dict(kwargs, position_ids=positions)
 
-    handle = body(lm).register_forward_pre_hook(place, with_kwargs=True)
+    handle = lm.base_model.register_forward_pre_hook(place, with_kwargs=True)
     try:
         yield
     finally:

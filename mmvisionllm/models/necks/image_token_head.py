@@ -59,38 +59,28 @@ class ImageTokenHead(DeformableDETRHead):
         logits, boxes = super().forward(hidden_states, references)
         return logits.logsumexp(-1, keepdim=True), boxes
 
-    def loss(
-        self, scores: Tensor, boxes: Tensor, batch_gt_instances: Sequence[InstanceData], batch_img_metas: list[dict]
-    ) -> dict[str, Tensor]:
-        """Losses of every decoder layer.
-
-        Args:
-            scores: (L, B, M, 1) logits.
-            boxes: (L, B, M, 4) normalized (cx, cy, w, h).
-            batch_gt_instances: ``bboxes`` (n, 4) in pixels.
-            batch_img_metas: With ``img_shape`` (height, width).
-        """
-        targets = [self._without_classes(gt) for gt in batch_gt_instances]
-        return self.loss_by_feat(scores, boxes, None, None, targets, batch_img_metas)
-
     @torch.no_grad()
     def match(
         self, scores: Tensor, boxes: Tensor, batch_gt_instances: Sequence[InstanceData], batch_img_metas: list[dict]
     ) -> list[Match]:
-        """Bipartite matching of one layer's tokens to objects, the same as in the loss; arguments as there, without L."""
+        """Bipartite matching of one layer's tokens to objects, the same as in ``loss_by_feat``.
+
+        Args:
+            scores: (B, M, 1) logits.
+            boxes: (B, M, 4) normalized (cx, cy, w, h).
+            batch_gt_instances: ``bboxes`` (n, 4) in pixels, whatever their categories.
+            batch_img_metas: With ``img_shape`` (height, width).
+        """
         matches = []
         for score, box, gt, meta in zip(scores, boxes, batch_gt_instances, batch_img_metas):
             height, width = meta['img_shape'][:2]
             pixels = bbox_cxcywh_to_xyxy(box) * box.new_tensor([width, height, width, height])
             predicted = InstanceData(scores=score, bboxes=pixels)
-            gt_inds = self.assigner.assign(predicted, self._without_classes(gt), meta).gt_inds
+            objects = InstanceData(bboxes=gt.bboxes, labels=torch.zeros_like(gt.labels))
+            gt_inds = self.assigner.assign(predicted, objects, meta).gt_inds
             index = (gt_inds > 0).nonzero().flatten()
             matches.append((index, gt_inds[index] - 1))
         return matches
-
-    @staticmethod
-    def _without_classes(gt_instances: InstanceData) -> InstanceData:
-        return InstanceData(bboxes=gt_instances.bboxes, labels=torch.zeros_like(gt_instances.labels))
 
     def _get_targets_single(
         self, cls_score: Tensor, bbox_pred: Tensor, gt_instances: InstanceData, img_meta: dict

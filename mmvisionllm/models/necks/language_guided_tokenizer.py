@@ -16,8 +16,46 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, OptConfigType
 
-from ..layers import LanguageFusion
 from ..structures import ImageTokens, Match
+
+
+class LanguageFusion(BaseModule):
+    """Inject language features into one scale of image features.
+
+    Every pixel attends to the words of the instruction; the result is added to the pixel, scaled per channel. The scale
+    starts small, so that a pretrained detector sees nearly its own features at first.
+
+    Args:
+        embed_dims: Channels D of the image features.
+        language_dims: Channels of the language features.
+        num_heads: Attention heads.
+        layer_scale: Initial value of the scale.
+    """
+
+    def __init__(self, embed_dims: int, language_dims: int, num_heads: int = 8, layer_scale: float = 0.1) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(embed_dims)
+        self.attention = nn.MultiheadAttention(
+            embed_dims, num_heads, kdim=language_dims, vdim=language_dims, batch_first=True
+        )
+        self.scale = nn.Parameter(torch.full((embed_dims,), layer_scale))
+
+    def forward(self, feature: Tensor, language: Tensor, language_mask: Tensor) -> Tensor:
+        """Fuse.
+
+        Args:
+            feature: (B, D, H, W).
+            language: (B, T, D_l).
+            language_mask: (B, T) bool, True where there is a word.
+
+        Returns:
+            (B, D, H, W).
+        """
+        pixels = feature.flatten(2).transpose(1, 2)
+        heard, _ = self.attention(
+            self.norm(pixels), language, language, key_padding_mask=~language_mask, need_weights=False
+        )
+        return (pixels + self.scale * heard).transpose(1, 2).reshape(feature.shape)
 
 
 @MODELS.register_module()
@@ -126,7 +164,17 @@ class LanguageGuidedTokenizer(BaseModule):
             features = tuple(fuse(feature, language, language_mask) for fuse, feature in zip(self.fusions, features))
         inputs, geometry = self._flatten(features, batch_data_samples)
         memory = self.encoder(**inputs, **geometry)
-        return self.read_tokens(*self._decode(memory, geometry), memory, geometry)
+        query_pos, query = self.query_embedding.weight.expand(len(memory), -1, -1).split(self.embed_dims, -1)
+        reference = self.reference_points_fc(query_pos).sigmoid()
+        hidden_states, references = self.decoder(
+            query=query,
+            query_pos=query_pos,
+            value=memory,
+            reference_points=reference,
+            reg_branches=self.token_head.reg_branches if self.with_box_refine else None,
+            **geometry,
+        )
+        return self.read_tokens(hidden_states, [reference, *references], memory, geometry)
 
     def read_tokens(
         self, hidden_states: Tensor, references: list[Tensor], memory: Tensor, geometry: dict[str, Tensor]
@@ -167,20 +215,6 @@ class LanguageGuidedTokenizer(BaseModule):
             valid_ratios=torch.stack(valid, 1),
         )
 
-    def _decode(self, memory: Tensor, geometry: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """(L, B, M, D) hidden states of mmdet's decoder, and its L + 1 reference points, (B, M, 2 or 4)."""
-        query_pos, query = self.query_embedding.weight.expand(len(memory), -1, -1).split(self.embed_dims, -1)
-        reference = self.reference_points_fc(query_pos).sigmoid()
-        hidden_states, references = self.decoder(
-            query=query,
-            query_pos=query_pos,
-            value=memory,
-            reference_points=reference,
-            reg_branches=self.token_head.reg_branches if self.with_box_refine else None,
-            **geometry,
-        )
-        return hidden_states, [reference, *references]
-
     def loss(
         self, tokens: ImageTokens, batch_gt_instances: list[InstanceData], batch_img_metas: list[dict]
     ) -> tuple[dict[str, Tensor], list[Match], ImageTokens]:
@@ -194,7 +228,9 @@ class LanguageGuidedTokenizer(BaseModule):
         Returns:
             The losses; the last layer's matches, as of :meth:`ImageTokenHead.match`; and the tokens for the decoder.
         """
-        truth = batch_gt_instances, batch_img_metas
-        losses = self.token_head.loss(tokens.layer_scores, tokens.layer_boxes, *truth)
-        matches = self.token_head.match(tokens.layer_scores[-1], tokens.layer_boxes[-1], *truth)
+        # Whatever their categories, they are objects.
+        objects = [InstanceData(bboxes=gt.bboxes, labels=torch.zeros_like(gt.labels)) for gt in batch_gt_instances]
+        scores, boxes = tokens.layer_scores, tokens.layer_boxes
+        losses = self.token_head.loss_by_feat(scores, boxes, None, None, objects, batch_img_metas)
+        matches = self.token_head.match(scores[-1], boxes[-1], batch_gt_instances, batch_img_metas)
         return {f'tok_{key}': value for key, value in losses.items()}, matches, tokens

@@ -6,7 +6,7 @@ import torch
 
 from mmvisionllm.extensions.outlines.structures import OutlineTokens
 from mmvisionllm.instructions import OutputFormat
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.prompt import embed_prefix
 
 CLOSE = dict(rtol=0, atol=1e-5)
 

@@ -8,9 +8,8 @@ import torch
 from mmvisionllm.instructions import OutputFormat
 from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import MAX_POINTS
-from mmvisionllm.models.heads.format_parser import FormatParser
-from mmvisionllm.models.heads.format_practice import practice_instructions
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.format_parser import FormatParser, format_logits, read_format
+from mmvisionllm.models.heads.prompt import embed_prefix
 
 SETS = ('Find <class> as <format> in <image>', '<image> Where are <class>? Answer in tuples <format>, please.')
 
@@ -58,10 +57,10 @@ def test_a_single_pass_is_constrained_generation(decoder, make):
     instructions = [make.instruct(n, text=text) for n in (2, 24) for text in SETS]
     for instruction, penalty in product(instructions, (0.0, 1.0, 2.0, 3.0)):
         with torch.no_grad():
-            (logits,) = FormatParser._logits(model, [instruction], MAX_POINTS)
+            (logits,) = format_logits(model, [instruction], MAX_POINTS)
         assert logits.shape == (2 + 2 * MAX_POINTS, 1 + 2 * MAX_POINTS + 2)
         logits[:, -2:] -= penalty
-        found = FormatParser._choose(logits)
+        found = read_format(logits)
         assert found == generated(model, instruction, penalty)
         read.add(found.num_points)
     assert {0, MAX_POINTS} < read and len(read) > 4
@@ -232,27 +231,3 @@ def test_a_checkpoint_does_not_hold_what_was_read(small, make, tmp_path):
     again.load_state_dict(torch.load(tmp_path / 'decoder.pth'))
     assert not again.format_parser.cache
     assert again.parse_formats([make.instruct(2)]) == decoder.parse_formats([make.instruct(2)])
-
-
-# --------------------------------------------------------------------------------------- practice
-
-
-def test_practice_is_about_the_batch_s_categories(make):
-    (names,) = {make.instruct().categories}
-    made = practice_instructions(50, [names], (9, 12), 0.25, 33)
-    assert {i.task for i in made} == {'detection', 'segmentation', 'grounding'}
-    assert {i.output_format.num_points for i in made} == {2, 9, 10, 11, 12}
-    assert {i.categories for i in made} == {names[:1], names[:3]}
-
-
-@torch.no_grad()
-def test_practice_is_learned_beside_the_batch(decoder, make):
-    parser, model, batch = FormatParser(num_practice=3), decoder.language_model, [make.instruct()]
-    torch.manual_seed(0)
-    loss = parser.loss(model, batch)
-    torch.manual_seed(0)
-    made = practice_instructions(3, [batch[0].categories], (8, 24), 0.25, model.vocabulary.num_bins)
-    expected = FormatParser(num_samples=4).loss(model, [*batch, *made])
-    torch.testing.assert_close(loss, expected)
-    torch.manual_seed(1)
-    assert not torch.allclose(parser.loss(model, batch), expected)

@@ -5,7 +5,7 @@ from mmvisionllm.instructions import Instruction
 from mmvisionllm.models.structures import ImageTokens
 
 NAMES = ('circle', 'square', 'triangle', 'star', 'heart')
-META = dict(img_shape=(40, 80), scale_factor=(0.5, 0.25))
+META = dict(img_shape=(40, 80), ori_shape=(160, 160), scale_factor=(0.5, 0.25))
 
 
 def instruct(categories=NAMES, text='Find <class> as <format> in <image>', num_points=2, **kwargs):

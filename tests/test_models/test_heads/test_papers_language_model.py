@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.prompt import embed_prefix
 
 LORA = dict(r=4, lora_alpha=8, target_modules='all-linear')
 ANSWERS = (['a star'], ['two hearts', 'and what else?', 'a plus sign'])

@@ -8,7 +8,7 @@ from mmengine.structures import InstanceData
 import mmvisionllm  # noqa: F401  registers its modules
 from mmdet.registry import TASK_UTILS
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.heads.set_targets import match_predictions, set_targets
+from mmvisionllm.models.heads.set_loss import match_predictions, set_targets
 from mmvisionllm.models.structures import DecodedSet
 
 META = dict(img_shape=(50, 100))

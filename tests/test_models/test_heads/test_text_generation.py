@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmvisionllm.models.heads import text_decoding
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.prompt import embed_prefix
 
 FAMILIES = {
     'llama': {},

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmvisionllm.models.heads.token_projector import TokenProjector
+from mmvisionllm.models.heads.prompt import TokenProjector
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
-from mmvisionllm.models.language_models.prefix_cache import PrefixMemory
 
 LLAMA3_ROPE = dict(
     rope_type='llama3', factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
@@ -82,21 +82,18 @@ def test_every_kernel_equals_the_dense_mask(small, family, kernel):
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('family', FAMILIES)
 @torch.no_grad()
-def test_passes_from_a_memory_equal_one_pass(small, family, kernel):
+def test_passes_behind_a_cache_equal_one_pass(small, family, kernel):
     model = build(small, family, attn_implementation=kernel)
     embeddings, layout = inputs(model, lengths=((12, 6, 14), (12, 6, 3)))
     length, whole = layout.prefix_length, model(embeddings, layout)
-    where = real(layout)
     # The text before the images, then images, tail and an object, then the other objects.
-    head = PrefixMemory(12)
-    shape = layout.valid, layout.is_image
-    first = model(embeddings[:, :12], SharedPrefixLayout(*(s[:, :12] for s in shape)), record=head)
-    memory = PrefixMemory(length)
-    second = model(embeddings[:, 12 : length + 5], SharedPrefixLayout(*shape, 1, 5, cached=12), past=head, record=memory)
-    rest = SharedPrefixLayout(*shape, 3, 5, cached=length)
-    third = model(embeddings[:, length + 5 :], rest, past=memory)
+    shape, cache = (layout.valid, layout.is_image), DynamicCache()
+    first = model(embeddings[:, :12], SharedPrefixLayout(*(s[:, :12] for s in shape)), cache)
+    second = model(embeddings[:, 12 : length + 5], SharedPrefixLayout(*shape, 1, 5, cached=12), cache)
+    cache.crop(-5)
+    third = model(embeddings[:, length + 5 :], SharedPrefixLayout(*shape, 3, 5, cached=length), cache)
     found = torch.cat([first, second, third], 1)
-    assert (found - whole)[where].abs().max() < 1e-5 * whole.abs().max().clamp(min=1)
+    assert (found - whole)[real(layout)].abs().max() < 1e-5 * whole.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize('family', ['mistral', 'qwen2-half-window'])

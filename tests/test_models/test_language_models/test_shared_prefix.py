@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmvisionllm.models.language_models import SharedPrefixLayout
-from mmvisionllm.models.language_models.shared_prefix_attention import shared_prefix_attention
+from mmvisionllm.models.language_models.shared_prefix import shared_prefix_attention
 
 
 def make_layout(rows, num_objects, object_size):
@@ -42,8 +42,12 @@ def test_padding_is_seen_by_itself_alone():
 
 def test_layout_without_objects_is_the_prefix():
     layout = make_layout(['abii'], 0, 0)
-    assert torch.equal(layout.dense_mask(), layout.prefix_mask())
+    assert layout.dense_mask().shape == (1, 1, 4, 4)
     assert layout.position_ids.tolist() == [[0, 1, 2, 2]]
+
+
+def test_a_set_of_image_tokens_alone_sees_all_of_itself():
+    assert make_layout(['iii', 'iii'], 0, 0).dense_mask().tolist() == [[[[True] * 3] * 3]] * 2
 
 
 prefixes = st.lists(
@@ -71,7 +75,7 @@ def test_attention_equals_dense_attention(rows, num_objects, object_size, kv_hea
     q = torch.randn(len(rows), kv_heads * groups, size, 6, dtype=torch.float64, requires_grad=True)
     k, v = torch.randn(2, len(rows), kv_heads, size, 6, dtype=torch.float64)
     k.requires_grad_(), v.requires_grad_()
-    ours, weights = shared_prefix_attention(nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout)
+    ours, weights = shared_prefix_attention(nn.Identity(), q, k, v, None, layout=layout)
     dense = F.scaled_dot_product_attention(
         q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), attn_mask=layout.dense_mask()
     ).transpose(1, 2)
@@ -91,9 +95,9 @@ def test_scaling_is_the_models_own():
     torch.manual_seed(0)
     layout = make_layout(['aib'], 2, 2)
     q, k, v = torch.randn(3, 1, 2, 7, 4)
-    args = (nn.Identity(), q, k, v, layout.prefix_mask())
+    args = (nn.Identity(), q, k, v, None)
     given = shared_prefix_attention(*args, scaling=0.3, layout=layout)[0]
-    default = shared_prefix_attention(nn.Identity(), q * 0.3 * 2, k, v, layout.prefix_mask(), layout=layout)[0]
+    default = shared_prefix_attention(nn.Identity(), q * 0.3 * 2, k, v, None, layout=layout)[0]
     torch.testing.assert_close(given, default)
     assert not torch.allclose(given, shared_prefix_attention(*args, layout=layout)[0])
 
@@ -115,7 +119,7 @@ def test_memory_grows_linearly_with_objects():
         layout = make_layout(['a' * 10], num_objects, 5)
         q, k, v = torch.randn(3, 1, 2, 10 + num_objects * 5, 8)
         with Largest() as largest:
-            shared_prefix_attention(nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout)
+            shared_prefix_attention(nn.Identity(), q, k, v, None, layout=layout)
         sizes.append(largest.size)
     assert sizes[1] <= 16 * sizes[0]
 
@@ -125,14 +129,14 @@ def test_attention_of_another_kind_is_refused(extra):
     layout = make_layout(['aib'], 1, 2)
     q, k, v = torch.randn(3, 1, 2, 5, 4)
     with pytest.raises(NotImplementedError, match=f'Identity uses {extra} in its attention'):
-        shared_prefix_attention(nn.Identity(), q, k, v, layout.prefix_mask(), layout=layout, **{extra: 30.0})
+        shared_prefix_attention(nn.Identity(), q, k, v, None, layout=layout, **{extra: 30.0})
 
 
 def test_dropout_is_applied_to_objects_too():
     torch.manual_seed(0)
     layout = make_layout(['aib'], 1, 2)
     q, k, v = torch.randn(3, 1, 1, 5, 4)
-    args = (nn.Identity(), q, k, v, layout.prefix_mask())
+    args = (nn.Identity(), q, k, v, None)
     kept = shared_prefix_attention(*args, layout=layout)[0]
     dropped = shared_prefix_attention(*args, dropout=0.5, layout=layout)[0]
     assert not torch.allclose(kept[:, 3:], dropped[:, 3:])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction
@@ -45,11 +46,12 @@ class FormatQueries(nn.Module):
         formats = [instruction.output_format for instruction in instructions]
         if any(f.is_text for f in formats):
             raise ValueError('the instructions ask for text, which is not decoded in parallel')
-        longest = max(formats, key=lambda f: f.num_points)
+        numbers = [f.num_points for f in formats]
+        longest = formats[numbers.index(max(numbers))]
         rows = [language_model.vocabulary.index(token) for token in longest.queries]
         queries = language_model.added.input[rows].expand(len(formats), 1, -1, -1)
-        numbers = torch.tensor([f.num_points for f in formats], device=queries.device)
-        return queries, torch.arange(longest.num_points, device=queries.device) < numbers[:, None]
+        asked = torch.arange(longest.num_points) < torch.tensor(numbers)[:, None]
+        return queries, asked.to(queries.device)
 
 
 def object_positions(objects: Tensor, queries: Tensor) -> Tensor:
@@ -61,44 +63,47 @@ def object_positions(objects: Tensor, queries: Tensor) -> Tensor:
 
     Args:
         objects: (B, n, D).
-        queries: (B, n, K, D).
+        queries: (B, n or 1, K, D).
 
     Returns:
         (B, n, 1 + K, D).
     """
     token = objects[:, :, None]
-    return torch.cat([token, token + queries], 2)
+    return torch.cat([token, token + queries.to(objects.dtype)], 2)
 
 
 def decode_objects(
-    model: LanguageModel, prefix: Prefix, objects: Tensor, queries: Tensor, tokens_per_pass: int | None = None
+    model: LanguageModel,
+    prefix: Prefix,
+    positions: Tensor,
+    cache: DynamicCache | None = None,
+    tokens_per_pass: int | None = None,
 ) -> Iterator[Tensor]:
-    """Hidden states of the objects' queries, some objects at a time.
-
-    With gradients, prefix and objects are one pass. Otherwise, the prefix is computed once, and what stands in it before
-    the image once for all images of the same instruction, see :class:`PrefixCache`. The results are the same.
+    """Hidden states of the objects' queries.
 
     Args:
         model: The language model.
         prefix: Of B images.
-        objects: (B, M, D) tokens to answer for.
-        queries: (B, M or 1, K, D) what each of them is asked with.
-        tokens_per_pass: Most tokens of a pass without gradients, B * objects * (1 + K); the prefix, or one object of
-            every image, may be more. None for all objects in one pass.
+        positions: (B, M, 1 + K, D) of :func:`object_positions`.
+        cache: Keys and values of the prefix, behind which some objects at a time are decoded; without it, prefix and all
+            objects are one pass. The results are the same.
+        tokens_per_pass: Most tokens of a pass behind a cache, B * objects * (1 + K); one object of every image may be
+            more. None for all objects in one pass.
 
     Yields:
         (B, n, K, D) of the queries of the next n objects.
     """
-    (batch, num, _), size, dtype = objects.shape, 1 + queries.size(2), prefix.embeddings.dtype
-    asked = object_positions(objects, queries.expand(-1, num, -1, -1).to(objects.dtype)).to(dtype)
-    if torch.is_grad_enabled():
-        layout = replace(prefix.layout, num_objects=num, object_size=size)
-        hidden = model(torch.cat([prefix.embeddings, asked.flatten(1, 2)], 1), layout)
-        yield hidden[:, layout.prefix_length :].unflatten(1, (num, size))[:, :, 1:]
-        return
-    memory = model.prefix_cache.memory(model, prefix)
-    step = num if tokens_per_pass is None else max(1, tokens_per_pass // (batch * size))
-    for part in asked.split(step, 1):
-        layout = replace(prefix.layout, num_objects=part.size(1), object_size=size, cached=prefix.layout.prefix_length)
-        hidden = model(part.flatten(1, 2), layout, past=memory)
-        yield hidden.unflatten(1, (-1, size))[:, :, 1:]
+    batch, num, size = positions.shape[:3]
+    positions = positions.to(prefix.embeddings.dtype)
+    step = max(1, tokens_per_pass // (batch * size)) if cache is not None and tokens_per_pass else num
+    for part in positions.split(step, 1):
+        layout = replace(prefix.layout, num_objects=part.size(1), object_size=size)
+        embeddings = part.flatten(1, 2)
+        if cache is None:
+            embeddings = torch.cat([prefix.embeddings, embeddings], 1)
+        else:
+            layout = replace(layout, cached=layout.prefix_length)
+        hidden = model(embeddings, layout, cache)
+        if cache is not None:
+            cache.crop(-part.size(1) * size)
+        yield hidden[:, -part.size(1) * size :].unflatten(1, (-1, size))[:, :, 1:]

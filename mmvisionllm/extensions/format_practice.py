@@ -7,11 +7,40 @@ from functools import cache
 
 import torch
 
+from mmdet.registry import MODELS
 from mmvisionllm.instructions import Instruction, get_task, load_templates
 from mmvisionllm.instructions.tasks import TASKS
+from mmvisionllm.models.heads.format_parser import FormatParser
 
 # Of a category set: reading a format does not take more, and costs by the word.
 _CATEGORIES = 3
+
+
+@MODELS.register_module()
+class PracticingFormatParser(FormatParser):
+    """:class:`FormatParser` that also practices on instructions made up in each iteration.
+
+    What is hardest to read is the number of points, and the batches of one task alone tell it.
+
+    Args:
+        args: See :class:`FormatParser`.
+        num_practice: Further instructions, see :func:`practice_instructions`.
+        num_points: Range of their numbers of points.
+    """
+
+    # Whether a box or a polygon is asked for is easier to read than the number of points.
+    practice_boxes = 0.25
+
+    def __init__(self, *args, num_practice: int = 2, num_points: tuple[int, int] = (8, 24), **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.num_practice = num_practice
+        self.num_points = num_points
+
+    def choose(self, instructions: Sequence[Instruction], num_bins: int) -> list[Instruction]:
+        """See :class:`FormatParser`."""
+        sets = [i.categories for i in instructions]
+        practice = practice_instructions(self.num_practice, sets, self.num_points, self.practice_boxes, num_bins)
+        return [*super().choose(instructions, num_bins), *practice]
 
 
 def practice_instructions(

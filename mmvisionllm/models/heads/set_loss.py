@@ -1,4 +1,4 @@
-"""What a set of decoded objects is compared with, and which of them is compared with what (paper, 3.4)."""
+"""L_dec for sets (paper, 3.4): which objects are compared with what, and cross-entropy on their tokens."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet.models.task_modules.assigners import BaseAssigner
-from mmvisionllm.instructions import Instruction
+from mmdet.registry import MODELS
+from mmdet.utils import reduce_mean
+from mmvisionllm.instructions import CoordinateCodec, Instruction, Vocabulary
 
 from ..structures import DecodedSet, Match
 
@@ -128,3 +132,86 @@ def match_predictions(
         index = (gt_inds > 0).nonzero().flatten()
         matches.append((index, gt_inds[index] - 1))
     return matches
+
+
+def hull(points: Tensor, mask: Tensor) -> Tensor:
+    """(B, P, N, 2) points, (B, N) bool which of them count -> (B, P, 4) boxes (x1, y1, x2, y2) around them.
+
+    Corners in the wrong order are put in order, as GIoU has no lower bound for boxes of negative sides.
+    """
+    beyond = ~mask[:, None, :, None]
+    low = points.masked_fill(beyond, float('inf')).amin(2)
+    high = points.masked_fill(beyond, float('-inf')).amax(2)
+    return torch.cat([low, high], -1)
+
+
+def expected_points(decoded: DecodedSet, codec: CoordinateCodec) -> Tensor:
+    """(B, P, N, 2) points by the expected bins of their scores, normalized.
+
+    Not by a matrix product, which mixed precision would round to a few bins.
+    """
+    bins = torch.arange(codec.num_bins, device=decoded.point_logits.device).float()
+    expected = (decoded.point_logits.float().softmax(-1) * bins).sum(-1)
+    return codec.decode(expected) + decoded.locations[:, :, None]
+
+
+def mean_over_ranks(count: Tensor) -> Tensor:
+    """A number of objects, averaged over the processes and at least 1: what losses are divided by."""
+    return reduce_mean(count.float()).clamp(min=1)
+
+
+@MODELS.register_module()
+class SetCriterion(BaseModule):
+    """The decoder's losses on a set of objects, as in the paper: cross-entropy, with one-hot targets.
+
+    Args:
+        vocabulary: The added tokens.
+        class_weight: Weight of the cross-entropy on class tokens.
+        location_weight: Weight of the cross-entropy on location tokens.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, class_weight: float = 1.0, location_weight: float = 1.0) -> None:
+        super().__init__()
+        self.codec = vocabulary.codec
+        self.class_weight = class_weight
+        self.location_weight = location_weight
+
+    def forward(self, decoded: DecodedSet, classes: Tensor, points: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """Losses of decoded objects against their matched ground truth.
+
+        Args:
+            decoded: Answers for P objects per image.
+            classes: (B, P) index in the instruction's category set; -1 for objects it does not ask for, which are
+                answered by ``<none>``.
+            points: (B, P, N, 2) corners of boxes or points of polygons, normalized; N = 0 where classes alone were asked.
+            present: (B, P) bool, False for padding.
+        """
+        none = decoded.class_logits.size(-1) - 1
+        targets, asked = classes.where(classes >= 0, none), present & (classes >= 0)
+        entropy = F.cross_entropy(decoded.class_logits.flatten(0, 1), targets.flatten(), reduction='none')
+        loss = (entropy * present.flatten()).sum() / mean_over_ranks(present.sum())
+        losses = dict(loss_dec_cls=loss * self.class_weight)
+        if points.size(2):
+            # An object's points add up to 1, whatever their number.
+            shares = decoded.point_mask / decoded.point_mask.sum(1, keepdim=True)
+            weights = shares[:, None, :, None] * asked[..., None, None]
+            losses.update(self.location_loss(decoded, points, asked, weights.expand_as(points)))
+        return losses
+
+    def location_loss(self, decoded: DecodedSet, points: Tensor, asked: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy on location tokens.
+
+        Args:
+            decoded: As in :meth:`forward`, like ``points``.
+            points: (B, P, N, 2).
+            asked: (B, P) bool, objects that the instruction asks for.
+            weights: (B, P, N, 2) what each coordinate weighs.
+        """
+        targets = self.location_targets(self.codec.position(points - decoded.locations[:, :, None]))
+        entropy = -(targets * decoded.point_logits.float().log_softmax(-1)).sum(-1)
+        loss = (entropy * weights).sum() / (2 * mean_over_ranks(asked.sum()))
+        return dict(loss_dec_loc=loss * self.location_weight)
+
+    def location_targets(self, position: Tensor) -> Tensor:
+        """(...,) exact positions in bins -> (..., num_bins) probabilities: the nearest bin's is 1."""
+        return F.one_hot(position.round().long(), self.codec.num_bins).to(position.dtype)

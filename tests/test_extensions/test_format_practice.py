@@ -3,8 +3,9 @@ import re
 import pytest
 import torch
 
+from mmvisionllm.extensions.format_practice import PracticingFormatParser, practice_instructions
 from mmvisionllm.instructions import OutputFormat, load_templates
-from mmvisionllm.models.heads.format_practice import practice_instructions
+from mmvisionllm.models.heads.format_parser import FormatParser
 
 SETS = [('red star', 'circle', 'square', 'hexagon'), ('cross',)]
 
@@ -58,3 +59,25 @@ def test_words_are_those_of_templates_and_sentences_are_not():
 def test_practice_is_reproducible():
     first, again, other = practice(), practice(), practice(seed=1)
     assert [i.text for i in first] == [i.text for i in again] != [i.text for i in other]
+
+
+def test_practice_is_about_the_batch_s_categories(make):
+    (names,) = {make.instruct().categories}
+    made = practice_instructions(50, [names], (9, 12), 0.25, 33)
+    assert {i.task for i in made} == {'detection', 'segmentation', 'grounding'}
+    assert {i.output_format.num_points for i in made} == {2, 9, 10, 11, 12}
+    assert {i.categories for i in made} == {names[:1], names[:3]}
+
+
+@torch.no_grad()
+def test_practice_is_learned_beside_the_batch(small, make):
+    model = small.build(small.decoder()).eval().language_model
+    parser, batch = PracticingFormatParser(num_practice=3), [make.instruct()]
+    torch.manual_seed(0)
+    loss = parser.loss(model, batch)
+    torch.manual_seed(0)
+    made = practice_instructions(3, [batch[0].categories], (8, 24), 0.25, model.vocabulary.num_bins)
+    expected = FormatParser(num_samples=4).loss(model, [*batch, *made])
+    torch.testing.assert_close(loss, expected)
+    torch.manual_seed(1)
+    assert not torch.allclose(parser.loss(model, batch), expected)

@@ -1,6 +1,6 @@
 import torch
 
-from mmvisionllm.models.layers import LanguageFusion
+from mmvisionllm.models.necks.language_guided_tokenizer import LanguageFusion
 
 
 def setup(**kwargs):

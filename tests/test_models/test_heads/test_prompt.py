@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmvisionllm.instructions import Instruction
-from mmvisionllm.models.heads.prefix import embed_prefix
+from mmvisionllm.models.heads.prompt import embed_prefix
 
 INSTRUCTIONS = [
     Instruction.from_text(text, categories=names, num_bins=33)
