@@ -36,8 +36,8 @@ val_dataloader = dict(dataset=dict(datasets=val_datasets))
 test_dataloader = val_dataloader
 val_evaluator = dict(
     metrics=[
-        dict(type='CocoMetric', metric='bbox'),
-        dict(type='CocoMetric', metric=['bbox', 'segm']),
+        dict(type='CheckedCocoMetric', metric='bbox'),
+        dict(type='CheckedCocoMetric', metric=['bbox', 'segm']),
         _base_.val_evaluator.metrics[2],
         dict(
             type='CaptionMetric',

@@ -87,9 +87,9 @@ val_evaluator = dict(
     type='TaskEvaluator',
     dataset_prefixes=('detection', 'segmentation', 'grounding', 'captioning'),
     metrics=[
-        dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val2017.json', metric='bbox'),
+        dict(type='CheckedCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json', metric='bbox'),
         dict(
-            type='CocoMetric',
+            type='CheckedCocoMetric',
             ann_file=data_root + 'annotations/instances_val2017.json',
             metric=['bbox', 'segm']),
         dict(type='ExpressionMetric', ann_file=data_root + 'annotations/refexp_val2017.json'),

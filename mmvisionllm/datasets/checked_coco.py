@@ -2,74 +2,65 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from collections import Counter
+import os.path as osp
 from typing import Any
-
-from mmengine.logging import print_log
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from .segmentations import why_not_a_mask
+from .coco_file import CheckedCOCO
+from .coco_report import CocoReport
+from .image_files import check_sizes, size_of
 
 
 @DATASETS.register_module()
 class CheckedCocoDataset(CocoDataset):
-    """mmdet's ``CocoDataset``, with the same samples, which counts and logs the annotations that are left out.
+    """mmdet's ``CocoDataset`` behind a gate (:class:`CheckedCOCO`): what can be repaired in a file is repaired.
 
-    mmdet leaves out silently what has no area, lies outside of its image, measures less than a pixel, or is of a category
-    that is not in ``metainfo['classes']``. Numbers that are not finite are left out here as well, and, if masks are in
-    use, what gives no mask: mmdet's ``LoadAnnotations`` fails on some of it and silently ignores the rest. An error in
-    the pipeline, such as an image that cannot be read, names the image.
+    What cannot be used is left out. Both are logged, with counts and an example. :class:`CheckedCocoMetric` reads files
+    through the same gate. Labels follow the order of ``metainfo['classes']``, whatever that of the file is. A sample of
+    the images is compared with what the file says of their sizes, and an error in the pipeline names its image.
 
     Args:
-        with_masks: Whether masks are in use. By default, whether a transform of ``pipeline`` loads them; say it if that
-            transform stands elsewhere, as within another transform.
+        with_masks: Whether masks are in use, and annotations that give none are left out. By default, whether a transform
+            of ``pipeline`` loads them; say it if that transform stands elsewhere, as within another transform.
 
     Attributes:
-        skipped: Number of annotations left out, by reason.
+        report: What was repaired and left out.
 
     Raises:
-        ValueError: if the classes are not named in the order of the file's categories, since mmdet numbers labels by the
-            latter and instructions would call objects by wrong names; or if no annotation is left of those there are.
+        AnnotationFileError: if the file cannot be used.
     """
+
+    report: CocoReport
 
     def __init__(self, *args: Any, with_masks: bool | None = None, **kwargs: Any) -> None:
         self._with_masks = with_masks
         super().__init__(*args, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Load the annotation file, see mmdet."""
-        loaders = [t for t in self.pipeline.transforms if getattr(t, 'with_mask', False)]
-        self._check_masks = bool(loaders) if self._with_masks is None else self._with_masks
-        self._polygons_only = any(not getattr(t, 'poly2mask', True) for t in loaders)
-        self.skipped: Counter[str] = Counter()
-        self._num_annotations = 0
-        data_list = super().load_data_list()
-        left_out = sum(self.skipped.values())
-        if not left_out:
-            return data_list
-        reasons = ', '.join(f'{count} {reason}' for reason, count in self.skipped.most_common())
-        report = f'{self.ann_file}: {left_out} of {self._num_annotations} annotations left out ({reasons})'
-        if left_out == self._num_annotations:
-            raise ValueError(f'{report}; classes are {list(self.metainfo["classes"])}')
-        print_log(report, logger='current', level=logging.WARNING)
-        return data_list
+    def COCOAPI(self, path: str) -> CheckedCOCO:
+        """Read the file through the gate."""
+        transforms = self.pipeline.transforms
+        loaders = [t for t in transforms if getattr(t, 'with_mask', False)]
+        with_masks: bool | str = bool(loaders) if self._with_masks is None else self._with_masks
+        if with_masks and any(not getattr(t, 'poly2mask', True) for t in loaders):
+            with_masks = 'polygons'
+        turned = not any('orientation' in getattr(t, 'color_type', '') for t in transforms)
+        backend_args = self.backend_args
+        found = CheckedCOCO(
+            self.ann_file,
+            self.metainfo['classes'],
+            with_masks,
+            read_size=lambda _, name: size_of(self._path(name), turned, backend_args),
+            backend_args=backend_args,
+        )
+        self.report = found.report
+        sizes = {self._path(image['file_name']): (image['width'], image['height']) for image in found.dataset['images']}
+        check_sizes(sizes, self.ann_file, turned, backend_args)
+        return found
 
-    def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Leave out the annotations that cannot be used, and count them."""
-        self._check_order()
-        image, kept = raw_data_info['raw_img_info'], []
-        for annotation in raw_data_info['raw_ann_info']:
-            reason = self._why_not(annotation, image['width'], image['height'])
-            self._num_annotations += 1
-            if reason is None:
-                kept.append(annotation)
-            else:
-                self.skipped[reason] += 1
-        return super().parse_data_info({**raw_data_info, 'raw_ann_info': kept})
+    def _path(self, file_name: str) -> str:
+        return osp.join(self.data_prefix.get('img', ''), file_name)
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run a sample through the pipeline.
@@ -82,40 +73,3 @@ class CheckedCocoDataset(CocoDataset):
         except Exception as error:
             path = self.get_data_info(idx)['img_path']
             raise RuntimeError(f'sample {idx}, {path}: {type(error).__name__}: {error}') from error
-
-    def _why_not(self, annotation: dict, width: int, height: int) -> str | None:
-        """Why an annotation is left out: mmdet's own rules, in words, and those for masks."""
-        x, y, w, h = annotation['bbox']
-        if annotation.get('ignore', False):
-            return 'marked "ignore"'
-        if not all(map(math.isfinite, (x, y, w, h, annotation['area']))):
-            return 'not finite'
-        if annotation['area'] <= 0 or w <= 0 or h <= 0:
-            return 'without area'
-        if min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
-            return 'outside of their image'
-        if w < 1 or h < 1:
-            return 'less than a pixel wide or high'
-        if annotation['category_id'] not in self.cat2label:
-            return 'of categories that are not in metainfo.classes'
-        return self._why_no_mask(annotation, width, height) if self._check_masks else None
-
-    def _why_no_mask(self, annotation: dict, width: int, height: int) -> str | None:
-        segmentation = annotation.get('segmentation')
-        reason = why_not_a_mask(segmentation, height, width)
-        # A crowd needs no mask: it is ignored, and mmdet gives it a placeholder.
-        runs = isinstance(segmentation, dict) and not annotation.get('iscrowd', False)
-        if reason is None and runs and self._polygons_only:
-            return 'with run lengths, which LoadAnnotations(poly2mask=False) cannot use'
-        return reason
-
-    def _check_order(self) -> None:
-        if self._num_annotations:
-            return
-        classes = list(self.metainfo['classes'])
-        names = [self.coco.cats[i]['name'] for i in self.cat_ids]
-        if names != classes:
-            raise ValueError(
-                f'{self.ann_file} numbers its categories {names}, but metainfo.classes is {classes}: name all classes, '
-                'as they are called there and in that order'
-            )

@@ -120,7 +120,7 @@ def small_config(scenes: Path, work_dir: Path, workers: int) -> Config:
     crop = ConfigDict(type='RandomCrop', crop_size=(0.7, 0.7), crop_type='relative_range')
     pipeline.insert(-2, crop)
     pipeline.insert(-2, ConfigDict(type='PhotoMetricDistortion'))
-    cfg.val_evaluator = ConfigDict(type='CocoMetric', ann_file=str(scenes / 'annotations' / 'instances_val.json'))
+    cfg.val_evaluator = ConfigDict(type='CheckedCocoMetric', ann_file=str(scenes / 'annotations' / 'instances_val.json'))
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     cfg.train_cfg.update(max_iters=MAX_ITERS, val_interval=MAX_ITERS)
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, end=MAX_ITERS)]

@@ -47,7 +47,7 @@ def joined(parts):
 @pytest.fixture
 def metrics(scenes):
     """Configs of the data sets' metrics."""
-    coco = dict(type='CocoMetric', ann_file=str(scenes / 'annotations/instances_val.json'))
+    coco = dict(type='CheckedCocoMetric', ann_file=str(scenes / 'annotations/instances_val.json'))
     answers = str(scenes / 'annotations/vqa_annotations_val.json')
     return [coco, dict(type='VQAMetric', ann_file=answers), coco]
 

@@ -36,7 +36,8 @@ refcoco_train, refcoco_plus_train, refcocog_train = [
         data_root=data_root,
         ann_file=f'mdetr_annotations/finetune_{name}_train.json',
         data_prefix=dict(img='train2014/'),
-        pipeline=[load, _base_.load_boxes, resize_train, *_base_.grounding_train]) for name in ('refcoco', 'refcoco+', 'refcocog')
+        pipeline=[load, _base_.load_boxes, resize_train, *_base_.grounding_train])
+    for name in ('refcoco', 'refcoco+', 'refcocog')
 ]
 captioning_data = dict(
     type='CaptionDataset',
@@ -96,9 +97,9 @@ val_evaluator = dict(
     type='TaskEvaluator',
     dataset_prefixes=('detection', 'segmentation', 'refcoco', 'captioning'),
     metrics=[
-        dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val2017.json', metric='bbox'),
+        dict(type='CheckedCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json', metric='bbox'),
         dict(
-            type='CocoMetric',
+            type='CheckedCocoMetric',
             ann_file=data_root + 'annotations/instances_val2017.json',
             metric=['bbox', 'segm']),
         dict(type='RefCOCOMetric', ann_file=data_root + 'mdetr_annotations/finetune_refcoco_val.json'),

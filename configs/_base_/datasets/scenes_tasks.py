@@ -138,9 +138,9 @@ val_evaluator = dict(
     type='TaskEvaluator',
     dataset_prefixes=tasks,
     metrics=[
-        dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric='bbox'),
+        dict(type='CheckedCocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric='bbox'),
         dict(
-            type='CocoMetric',
+            type='CheckedCocoMetric',
             ann_file=data_root + 'annotations/instances_val.json',
             metric=['bbox', 'segm']),
         dict(type='ExpressionMetric', ann_file=data_root + 'annotations/refexp_val.json'),

@@ -1,5 +1,5 @@
-# Steps that the pipelines of all data share. A config of data puts what is its own between them: how images are resized, and
-# which categories there are.
+# Steps that the pipelines of all data share. A config of data puts what is its own between them: how images are resized,
+# and which categories there are.
 backend_args = None
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
