@@ -8,6 +8,7 @@ from contextlib import contextmanager
 # mmengine keeps strategies, without which FSDP and DeepSpeed do not work, in a package that begins with an underscore.
 from mmengine._strategy import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from mmengine._strategy.base import BaseStrategy
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -23,6 +24,10 @@ __all__ = [
     'resume_request',
     'validation_is_due',
 ]
+
+
+# mmengine reads `_base_ = 'package::...'` of the packages in this list alone.
+MODULE2PACKAGE['mmvisionllm'] = 'mmvisionllm'
 
 
 def resume_request(runner: Runner) -> tuple[bool, str | None]:

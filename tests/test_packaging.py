@@ -190,6 +190,24 @@ print(get_installed_path('mmvisionllm'))
     assert (Path(root) / '.mim' / 'model-index.yml').is_file()
 
 
+def test_a_config_of_ours_as_base(installed, tmp_path):
+    """mmengine gives its parts a scope of their own, in which everything must be found."""
+    (tmp_path / 'own.py').write_text("_base_ = ['mmvisionllm::visionllm/visionllm_tiny_scenes.py']\nnum_bins = 33\n")
+    code = """
+import mmvisionllm
+from mmengine.config import Config
+from mmdet.registry import MODELS, DATASETS, METRICS
+cfg = Config.fromfile('own.py')
+assert cfg.model._scope_ == 'mmvisionllm'
+cfg.model.init_cfg = cfg.model.bbox_head.init_cfg = None
+pipeline = DATASETS.build(dict(cfg.train_dataloader.dataset.dataset, lazy_init=True)).pipeline.transforms
+built = MODELS.build(cfg.model), pipeline[-1], METRICS.build(cfg.test_evaluator)
+print(*(type(part).__name__ for part in built))
+"""
+    found = run(code, tmp_path, PYTHONPATH=str(installed)).splitlines()[-1]
+    assert found == 'VisionLLM AttachInstruction CheckedCocoMetric'
+
+
 def test_config_basenames_are_unique():
     """mim searches configs by basename and refuses doubles."""
     names = collections.Counter(path.name for path in (ROOT / 'configs').rglob('*.py'))

@@ -20,6 +20,7 @@ class CheckedCocoDataset(CocoDataset):
     What cannot be used is left out. Both are logged, with counts and an example. :class:`CheckedCocoMetric` reads files
     through the same gate. Labels follow the order of ``metainfo['classes']``, whatever that of the file is. A sample of
     the images is compared with what the file says of their sizes, and an error in the pipeline names its image.
+    :class:`AttachInstruction` is told the classes.
 
     Args:
         with_masks: Whether masks are in use, and annotations that give none are left out. By default, whether a transform
@@ -37,6 +38,9 @@ class CheckedCocoDataset(CocoDataset):
     def __init__(self, *args: Any, with_masks: bool | None = None, **kwargs: Any) -> None:
         self._with_masks = with_masks
         super().__init__(*args, **kwargs)
+        for transform in self.pipeline.transforms:
+            if hasattr(transform, 'set_classes'):
+                transform.set_classes(self.metainfo['classes'])
 
     def COCOAPI(self, path: str) -> CheckedCOCO:
         """Read the file through the gate."""

@@ -18,6 +18,7 @@ from .segmentations import why_not_a_mask
 
 _FARTHEST = 1e7  # pixels
 _MOST_PLACES = 10_000_000
+_LARGEST_ID = 2**53  # as floats hold them
 _FIELDS = ('bbox', 'image_id', 'category_id', 'area', 'iscrowd')
 
 
@@ -72,6 +73,7 @@ class AnnotationMender:
         report.num_annotations = len(annotations)
         clean = self.clean(annotations).tolist()
         kept = annotations[:] if all(clean) else []
+        mended: set[int] = set()  # positions among those that are kept
         for index, annotation in enumerate(annotations if len(kept) < len(annotations) else ()):
             if clean[index]:
                 kept.append(annotation)
@@ -82,11 +84,13 @@ class AnnotationMender:
                 report.num_left_out += 1
                 report.leave_out(f'annotations {reason}', self._name(annotation, index))
                 continue
-            report.num_repaired += bool(repairs)
+            if repairs:
+                report.num_repaired += 1
+                mended.add(len(kept))
             for repair in repairs:
                 report.repair(f'annotations {repair}', self._name(annotation, index))
             kept.append(annotation)
-        self._number(kept, report)
+        self._number(kept, mended, report)
         return kept
 
     @staticmethod
@@ -94,25 +98,28 @@ class AnnotationMender:
         return annotation.get('id', f'number {index}') if isinstance(annotation, dict) else f'number {index}'
 
     @staticmethod
-    def _number(annotations: list[dict], report: CocoReport) -> None:
+    def _number(annotations: list[dict], mended: set[int], report: CocoReport) -> None:
         """Number all of them anew unless their ids are whole, positive and different.
 
         pycocotools takes an id of 0 for no match, and one annotation for another of the same id.
         """
         try:
             ids = list(map(itemgetter('id'), annotations))
-            if len(set(ids)) == len(ids) and set(map(type, ids)) <= {int} and (not ids or min(ids) > 0):
+            if (
+                len(set(ids)) == len(ids)
+                and set(map(type, ids)) <= {int}
+                and (not ids or 0 < min(ids) <= max(ids) < _LARGEST_ID)
+            ):
                 return
         except (KeyError, TypeError):
             ids = [annotation.get('id') for annotation in annotations]
         seen: set = set()
         for number, (annotation, old) in enumerate(zip(annotations, ids), start=1):
-            proper = type(old) is int and old > 0 and old not in seen
+            proper = type(old) is int and 0 < old < _LARGEST_ID and old not in seen
             if proper:
                 seen.add(old)
-            elif not annotation.pop('_mended', False):
-                report.num_repaired += 1
-            if not proper:
+            else:
+                report.num_repaired += number - 1 not in mended
                 report.repair('annotations whose id is 0, repeated or no positive whole number', old)
             annotation['id'] = number
 
@@ -186,8 +193,6 @@ class AnnotationMender:
         if not isinstance(area, (int, float)) or isinstance(area, bool) or not 0 < area < _FARTHEST**2:
             annotation['area'] = mask_area(annotation, image) or float(box[2] * box[3])
             repairs.append('without a proper area')
-        if repairs:
-            annotation['_mended'] = True
         return repairs
 
     def _mend_ids(self, annotation: dict, repairs: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,11 @@ class AttachInstruction(BaseTransform):
     Required keys: data_samples. Modified keys: data_samples (``instruction``, ``gt_instances``, ``gt_turns``).
 
     Args:
-        categories: All category names in the order of the dataset's labels, or a data set, see
-            :func:`~mmvisionllm.datasets.category_names.category_names`. Tasks with an expression or a question have none.
+        categories: By default the dataset's own names, its ``metainfo['classes']``; a mapping names some of them in words
+            of one's own. Or all names in the order of the dataset's labels, or those of a data set, see
+            :func:`~mmvisionllm.datasets.category_names.category_names`: where the dataset knows its names, they must be
+            the same. Tasks with an expression or a question have none. Where nobody knows names, as in mmdet's
+            ``DetInferencer``, nothing is attached, and the detector asks with its own, see :class:`VisionLLM`.
         task: Name of the task.
         num_points: Points per object; a pair is the range from which a number is drawn for every sample. Defaults to the
             task's own.
@@ -61,7 +64,7 @@ class AttachInstruction(BaseTransform):
 
     def __init__(
         self,
-        categories: Sequence[str] | str | None = None,
+        categories: Sequence[str] | Mapping[str, str] | str | None = None,
         task: str = 'detection',
         num_points: int | tuple[int, int] | None = None,
         sampling: str = 'fitted',
@@ -74,13 +77,9 @@ class AttachInstruction(BaseTransform):
         num_bins: int = 1025,
     ) -> None:
         self.task = get_task(task)
-        if (categories is None) == ('<class>' in self.task.placeholders):
-            verb = 'needs' if categories is None else 'takes no'
-            raise InstructionError(f'task {task!r} {verb} categories=...')
-        # Datasets may have more categories than one instruction takes, but each name must be usable.
-        self.categories: tuple[str, ...] = ()
-        if categories is not None:
-            self.categories = check_categories(category_names(categories), limit=None)
+        self.with_categories = '<class>' in self.task.placeholders
+        if categories is not None and not self.with_categories:
+            raise InstructionError(f'task {task!r} takes no categories=...')
         self.templates = self._read(templates)
         low, high = num_points if isinstance(num_points, (tuple, list)) else (num_points,) * 2
         if low is not None and low > high:
@@ -94,19 +93,53 @@ class AttachInstruction(BaseTransform):
         self.min_categories = min_categories
         self.max_categories = max_categories
         self.num_bins = num_bins
+        self.given_categories = given_categories
+        self.wordings = dict(categories) if isinstance(categories, Mapping) else None
+        self.categories: tuple[str, ...] = ()
+        self.labels = np.arange(0)
+        if categories is not None and self.wordings is None:
+            self._name(category_names(categories))
+        elif not self.with_categories:
+            self._try()
+
+    def set_classes(self, classes: Sequence[str]) -> None:
+        """Tell the names of the dataset's labels.
+
+        Raises:
+            InstructionError: if other names were given, or ``categories`` has words for a class that there is not.
+        """
+        if not self.with_categories:
+            return
+        words = self.wordings or {}
+        if unknown := sorted(set(words) - set(classes)):
+            raise InstructionError(f'categories has words for {unknown}, but the classes are {list(classes)[:20]}')
+        if not self.categories:
+            self._name([words.get(name, name) for name in classes])
+        elif self.wordings is None and self.categories != tuple(classes):
+            raise InstructionError(
+                f'AttachInstruction calls the labels {list(self.categories)[:20]}, but the classes of the dataset are '
+                f'{list(classes)[:20]}: leave categories out, or give words of your own as a mapping, '
+                "categories={'name in the file': 'own words'}"
+            )
+
+    def _name(self, names: Sequence[str]) -> None:
+        # Datasets may have more categories than one instruction takes, but each name must be usable.
+        self.categories = check_categories(names, limit=None)
         self.labels = np.arange(len(self.categories))
-        if given_categories is not None:
-            check_categories(given_categories, limit=None)
-            missing = sorted(set(given_categories) - set(self.categories))
+        if self.given_categories is not None:
+            check_categories(self.given_categories, limit=None)
+            missing = sorted(set(self.given_categories) - set(self.categories))
             if missing:
                 raise InstructionError(f'given_categories are not in categories: {missing}')
-            self.labels = np.array([self.categories.index(n) for n in given_categories])
-        if self.categories:
-            self._check_sizes()
-        # Fail at build time, not in a worker, if text, categories and points do not go together.
+            self.labels = np.array([self.categories.index(n) for n in self.given_categories])
+        self._check_sizes()
+        self._try()
+
+    def _try(self) -> None:
+        """Fail when it is built, not in a worker, if text, categories and points do not go together."""
         for number in self.num_points:
             example = f'{IMAGE_TOKEN} ?' if self.task.name == 'conversation' else '?'
-            self._make(self.templates[0], number, self.labels[:max_categories], example)
+            self._make(self.templates[0], number, self.labels[: self.max_categories], example)
 
     def _read(self, templates: str | Sequence[str]) -> tuple[str, ...]:
         if not isinstance(templates, str):
@@ -168,7 +201,9 @@ class AttachInstruction(BaseTransform):
         num_points = low if low == high else int(np.random.randint(low, high + 1))
         sample = results['data_samples']
         labels: Sequence[int] = ()
-        if self.categories:
+        if self.with_categories:
+            if not self.categories:
+                return results
             labels = self._draw_labels()
         query = self._field(sample, self.task.query) if self.task.query else None
         if self.task.name == 'conversation':

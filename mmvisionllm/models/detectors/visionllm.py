@@ -10,7 +10,7 @@ from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from mmvisionllm.instructions import Instruction, InstructionError, get_task
+from mmvisionllm.instructions import Instruction, InstructionError, get_task, load_templates
 from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..heads.set_reading import no_set
@@ -23,7 +23,8 @@ class VisionLLM(BaseDetector):
     """`VisionLLM <https://arxiv.org/abs/2305.11175>`_.
 
     A sample's instruction is its ``instruction`` attribute: an :class:`~mmvisionllm.instructions.Instruction`, or a text
-    with ``<image>`` in it. Samples without one get the detector's default.
+    with ``<image>`` in it. Samples without one get the detector's default: ``instruction``, or else the first template of
+    detection with the classes of the checkpoint's data (``dataset_meta``).
 
     Args:
         backbone: Any mmdet backbone.
@@ -31,6 +32,8 @@ class VisionLLM(BaseDetector):
         bbox_head: :class:`OpenEndedDecoder`, which gets ``train_cfg`` and ``test_cfg``.
         instruction: Arguments of :meth:`Instruction.from_text` for the default instruction, or its text.
     """
+
+    dataset_meta: dict | None = None  # of a checkpoint, as mmdet's init_detector sets it
 
     def __init__(
         self,
@@ -75,16 +78,17 @@ class VisionLLM(BaseDetector):
         Raises:
             InstructionError: if a sample has none and the detector has no default.
         """
-        found = []
-        for sample in batch_data_samples:
-            instruction = sample.get('instruction', self.default_instruction)
-            if instruction is None:
-                raise InstructionError(
-                    'a sample has no instruction: add AttachInstruction to the pipeline, set '
-                    'data_sample.instruction, or give the detector a default one (model.instruction)'
-                )
-            found.append(instruction if isinstance(instruction, Instruction) else self._from_text(instruction))
-        return found
+        if self.default_instruction is None and self.dataset_meta:
+            categories = self.dataset_meta['classes']
+            self.default_instruction = self._from_text(dict(text=load_templates('detection')[0], categories=categories))
+        found = [sample.get('instruction', self.default_instruction) for sample in batch_data_samples]
+        if any(instruction is None for instruction in found):
+            raise InstructionError(
+                'a sample has no instruction: add AttachInstruction to the pipeline of a CheckedCocoDataset, which tells '
+                'it the classes (or give it categories=...), set data_sample.instruction, or give the detector a default '
+                'one (model.instruction)'
+            )
+        return [i if isinstance(i, Instruction) else self._from_text(i) for i in found]
 
     def _from_text(self, instruction: dict[str, Any] | str) -> Instruction:
         arguments = dict(text=instruction) if isinstance(instruction, str) else instruction

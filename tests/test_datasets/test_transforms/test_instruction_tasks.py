@@ -228,11 +228,28 @@ def test_tasks_that_take_no_categories(task):
 
 
 @pytest.mark.parametrize('task', ['detection', 'segmentation'])
-def test_tasks_that_need_categories(task):
-    with pytest.raises(InstructionError, match=rf"task '{task}' needs categories=\.\.\."):
-        build(task, categories=None)
+def test_names_come_from_the_dataset(task):
+    transform = build(task, categories=None)
+    assert 'instruction' not in transform(dict(data_samples=DetDataSample()))['data_samples']  # the detector asks itself
+    transform.set_classes(NAMES)
+    assert transform(dict(data_samples=DetDataSample()))['data_samples'].instruction.categories == tuple(NAMES)
     with pytest.raises(InstructionError, match='the category set is empty'):
         build(task, categories=[])
+
+
+def test_own_words_for_the_names_of_a_file():
+    transform = build('detection', categories={NAMES[1]: 'something else'})
+    transform.set_classes(NAMES)
+    asked = transform(dict(data_samples=DetDataSample()))['data_samples'].instruction
+    assert asked.categories == (NAMES[0], 'something else', *NAMES[2:]) and asked.label_ids == tuple(range(len(NAMES)))
+    with pytest.raises(InstructionError, match=r"has words for \['bird'\], but the classes are"):
+        build('detection', categories={'bird': 'a bird'}).set_classes(NAMES)
+
+
+@pytest.mark.parametrize('given', [NAMES[::-1], NAMES[:-1], ['person', *NAMES[1:]], 'coco'], ids=str)
+def test_names_that_contradict_the_dataset(given):
+    with pytest.raises(InstructionError, match='calls the labels .* but the classes of the dataset are .* as a mapping'):
+        build('detection', categories=given).set_classes(NAMES)
 
 
 @pytest.mark.parametrize('task', ['captioning', 'vqa', 'conversation'])
