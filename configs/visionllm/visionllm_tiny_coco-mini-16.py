@@ -17,7 +17,7 @@ test_pipeline = [
         type='PackDetInputs',
         # The evaluator reads the ground truth off the samples: the annotation file knows more images.
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
-    dict(type='AttachInstruction', categories=_base_.categories),
+    dict(type='AttachInstruction'),
 ]
 val_dataloader = dict(
     dataset=dict(

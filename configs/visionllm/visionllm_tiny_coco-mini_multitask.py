@@ -29,7 +29,7 @@ load, resize = _base_.load, _base_.resize
 random_set = dict(random_instruction=True, random_categories=0.9)
 
 objects = [load, _base_.load_masks, resize, _base_.flip, _base_.pack]
-ask = dict(type='AttachInstruction', categories=_base_.categories)
+ask = dict(type='AttachInstruction')
 detection = dict(
     _base_.train_dataloader.dataset.dataset,
     pipeline=[*objects, dict(type='AddOutlines'), dict(ask, **random_set)])

@@ -31,15 +31,6 @@ def test_names_and_files(inferencer, config, scenes, tmp_path, drawn_texts):
     assert (tmp_path / 'preds' / '0.json').is_file()
 
 
-def test_without_weights_the_names_are_the_instructions_not_cocos(config, scenes, tmp_path, drawn_texts):
-    with pytest.warns(UserWarning, match='COCO classes by default'):
-        inferencer = DetInferencer(config, device='cpu', show_progress=False)
-    texts = drawn_texts(inferencer)
-    inferencer(str(scenes / '0.png'), return_vis=True, pred_score_thr=0.0)
-    assert texts
-    assert names_in(texts) <= set(Config.fromfile(config).categories)
-
-
 def test_boxes_are_in_pixels_of_the_image(inferencer, scenes):
     """A picture of twice the size, which the pipeline brings back to the same input."""
     small = cv2.imread(str(scenes / '0.png'))

@@ -32,7 +32,6 @@ train_pipeline = [
     # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
     dict(
         type='AttachInstruction',
-        categories='coco',
         random_instruction=True,
         random_categories=0.5),  # every other sample sees all 80, as in testing; the paper gives no number
 ]
@@ -41,7 +40,7 @@ test_pipeline = [
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     _base_.load_boxes,
     _base_.pack_test,
-    dict(type='AttachInstruction', categories='coco'),
+    dict(type='AttachInstruction'),
 ]
 
 train_dataloader = dict(

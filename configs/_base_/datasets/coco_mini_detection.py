@@ -1,7 +1,6 @@
 # Real photos: a small COCO-format set at data/coco_mini (train2017/, val2017/, annotations/).
 _base_ = ['./scenes_detection.py']
 data_root = 'data/coco_mini/'
-categories = 'coco'
 resize = dict(type='Resize', scale=(256, 256), keep_ratio=True)  # the longer side; small enough for a CPU
 
 train_pipeline = [
@@ -12,7 +11,6 @@ train_pipeline = [
     _base_.pack,
     dict(
         type='AttachInstruction',
-        categories=categories,
         random_instruction=True,
         random_categories=0.9),  # 1 to 80 categories: 40 on average halve the prompt's length
 ]
@@ -21,7 +19,7 @@ test_pipeline = [
     resize,
     _base_.load_boxes,
     _base_.pack_test,
-    dict(type='AttachInstruction', categories=categories),
+    dict(type='AttachInstruction'),
 ]
 train_dataloader = dict(
     dataset=dict(

@@ -27,7 +27,7 @@ segmentation_data = dict(
         resize_train,  # without crops: a boundary along the image's edge is no outline
         _base_.pack,
         dict(
-            type='AttachInstruction', categories='coco', **_base_.polygons_train, **random_set),
+            type='AttachInstruction', **_base_.polygons_train, **random_set),
     ])
 # No flips from here on: 'left of' would become wrong.
 refcoco_train, refcoco_plus_train, refcocog_train = [
@@ -69,7 +69,7 @@ train_dataloader = dict(
             ])))
 
 instances_val = _base_.val_dataloader.dataset
-ask = dict(type='AttachInstruction', categories='coco')
+ask = dict(type='AttachInstruction')
 val_datasets = [
     dict(instances_val, pipeline=[load, resize_test, _base_.pack_test, ask]),
     dict(

@@ -18,7 +18,6 @@ train_pipeline = [
     # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
     dict(
         type='AttachInstruction',
-        categories=categories,
         random_instruction=True,
         random_categories=0.3,  # the rest of the samples sees all, as in testing
         min_categories=3),
@@ -28,7 +27,7 @@ test_pipeline = [
     resize,
     _base_.load_boxes,
     _base_.pack_test,
-    dict(type='AttachInstruction', categories=categories),
+    dict(type='AttachInstruction'),
 ]
 
 train_dataloader = dict(

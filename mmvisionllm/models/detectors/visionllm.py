@@ -73,7 +73,7 @@ class VisionLLM(BaseDetector):
             super().init_weights()
 
     def instructions(self, batch_data_samples: SampleList) -> list[Instruction]:
-        """The instruction of every sample.
+        """The instruction of every sample, which is set where it has none.
 
         Raises:
             InstructionError: if a sample has none and the detector has no default.
@@ -88,7 +88,10 @@ class VisionLLM(BaseDetector):
                 'it the classes (or give it categories=...), set data_sample.instruction, or give the detector a default '
                 'one (model.instruction)'
             )
-        return [i if isinstance(i, Instruction) else self._from_text(i) for i in found]
+        found = [i if isinstance(i, Instruction) else self._from_text(i) for i in found]
+        for sample, instruction in zip(batch_data_samples, found):
+            sample.instruction = instruction
+        return found
 
     def _from_text(self, instruction: dict[str, Any] | str) -> Instruction:
         arguments = dict(text=instruction) if isinstance(instruction, str) else instruction
