@@ -11,6 +11,7 @@ default_hooks = dict(
     exact_resume=dict(type='ExactResumeHook'),
     # A checkpoint without all that was trained is refused, be it to resume, to start from or to test.
     trained_weights=dict(type='TrainedWeightsHook'),
+    data_check=dict(type='DataCheckHook'),  # objects per class, and more of them than there are image tokens
     training_report=dict(type='TrainingReportHook'),  # what trains, and the memory it takes
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),

@@ -85,6 +85,11 @@ def load_config(path: str, overrides: Mapping | None, work_dir: str | None) -> C
     cfg = Config.fromfile(path)
     if overrides:
         cfg.merge_from_dict(overrides)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name) or {}
+        if loader.get('num_workers') == 0:  # torch refuses both without workers
+            loader['persistent_workers'] = False
+            loader.pop('prefetch_factor', None)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:

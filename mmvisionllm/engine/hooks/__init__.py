@@ -1,9 +1,17 @@
 """Hooks."""
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .data_check_hook import DataCheckHook
 from .exact_resume_hook import ExactResumeHook
 from .task_visualization_hook import TaskVisualizationHook
 from .trained_weights_hook import TrainedWeightsHook
 from .training_report_hook import TrainingReportHook
 
-__all__ = ['AtomicCheckpointHook', 'ExactResumeHook', 'TaskVisualizationHook', 'TrainedWeightsHook', 'TrainingReportHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'DataCheckHook',
+    'ExactResumeHook',
+    'TaskVisualizationHook',
+    'TrainedWeightsHook',
+    'TrainingReportHook',
+]
