@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,9 @@ class VisionLLMInferencer(DetInferencer):
         Raises:
             InstructionError, FormatError: if no model could follow the instruction.
             ImageReadError: if an image cannot be read.
+
+        Warns:
+            UserWarning: for categories that were not in the training of a model whose language model knows no others.
         """
         if kwargs.get('texts') is not None:
             raise TypeError('VisionLLM takes instruction=... and categories=[...], not texts=...')
@@ -134,7 +138,22 @@ class VisionLLMInferencer(DetInferencer):
         task = task or infer_task(instruction, categories, question)
         instruction = load_templates(task)[0] if instruction is None else instruction
         num_bins = self.model.bbox_head.vocabulary.num_bins
-        return Instruction.from_text(instruction, categories, task=task, num_bins=num_bins, question=question)
+        made = Instruction.from_text(instruction, categories, task=task, num_bins=num_bins, question=question)
+        if task != 'grounding':
+            self._warn_of_new_words(made.categories)
+        return made
+
+    def _warn_of_new_words(self, categories: Sequence[str]) -> None:
+        """A language model that was not pretrained knows the words that it was trained on."""
+        classes = (self.model.dataset_meta or {}).get('classes', categories)
+        new = [name for name in categories if name not in classes]
+        if new and self.model.bbox_head.language_model.pretrained is None:
+            warnings.warn(
+                f'{", ".join(map(repr, new[:10]))} were not among the classes of the training '
+                f'({", ".join(classes[:10])}), and the language model was not pretrained on other text: what it answers '
+                'to them, at whatever score, means nothing',
+                stacklevel=4,
+            )
 
     def preprocess(
         self,

@@ -2,6 +2,7 @@
 """VisionLLMInferencer on polygons, expressions, captions and questions, with random weights."""
 
 import json
+import warnings
 
 import cv2
 import numpy as np
@@ -247,3 +248,14 @@ def test_a_misread_format_is_no_crash(stage2, image):
 def test_calls_that_nobody_can_follow(inferencer, image, call, error, message):
     with pytest.raises(error, match=message):
         inferencer(image, **call)
+
+
+def test_words_that_were_not_trained(inferencer, scenes):
+    """A small language model gives them confident nonsense."""
+    image = str(scenes / '0.png')
+    with pytest.warns(UserWarning, match="'white blood cell' were not among the classes of the training"):
+        inferencer(image, categories=['star', 'white blood cell'], return_vis=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        inferencer.make_instruction(categories=['star', 'heart'])
+        inferencer.make_instruction(categories=['the star left of the heart'], task='grounding')

@@ -22,7 +22,8 @@ def build(tmp_path):
         categories = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
         path = tmp_path / f'{len(list(tmp_path.iterdir()))}.json'
         path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
-        cfg = dict(type='CheckedCocoDataset', ann_file=str(path), metainfo=dict(classes=classes), pipeline=[])
+        cfg = dict(type='CheckedCocoDataset', ann_file=str(path), metainfo=dict(classes=classes))
+        cfg.update(data_prefix=dict(img=''), pipeline=[])
         return DATASETS.build(dict(type='SeededDataset', dataset=cfg))
 
     return build
