@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from itertools import chain, repeat
 from operator import contains, itemgetter
 from typing import Any
@@ -54,6 +54,7 @@ class AnnotationMender:
         categories: Its categories by id.
         merged: Ids of categories that are others under the same name -> the id to use.
         with_masks: Leave out what gives no mask; ``'polygons'``: or a mask by run lengths alone.
+        others: Ids of categories that are not wanted.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class AnnotationMender:
         categories: dict[Hashable, dict],
         merged: dict[Hashable, Hashable],
         with_masks: bool | str = False,
+        others: Collection[Hashable] = (),
     ) -> None:
         self.images = images
         self.categories = categories
         self.merged = merged
         self.with_masks = with_masks
+        self.others = others
 
     def mend_all(self, annotations: list, report: CocoReport) -> list[dict]:
         """Those that can be used, in their order, repaired in place; what was done is in the report."""
@@ -204,7 +207,8 @@ class AnnotationMender:
             value = annotation.get(field)
             key = find_id(value, ids)
             if key is None:
-                raise Unusable(reason)
+                unwanted = field == 'category_id' and find_id(value, dict.fromkeys(self.others)) is not None
+                raise Unusable('of categories that are not in metainfo.classes' if unwanted else reason)
             if type(key) is not type(value):
                 repairs.append(f'whose {field} is of another type than the id that it means')
             if field == 'category_id' and key in self.merged:

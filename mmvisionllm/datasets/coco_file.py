@@ -54,9 +54,12 @@ class CheckedCOCO(COCO):
         document = read_document(path, backend_args)
         images = usable_images(document['images'], self.report, read_size)
         categories, merged = usable_categories(document, self.report)
+        others: dict[Hashable, dict] = {}
         if classes is not None:
             add_missing(categories, classes, self.report)
-        mender = AnnotationMender(images, categories, merged, with_masks)
+            others = {key: category for key, category in categories.items() if category['name'] not in classes}
+            categories = {key: category for key, category in categories.items() if key not in others}
+        mender = AnnotationMender(images, categories, merged, with_masks, others)
         annotations = mender.mend_all(document['annotations'], self.report)
         self.renumbered = number_categories(categories, classes or (), annotations, self.report)
         self.dataset = dict(

@@ -296,6 +296,13 @@ def test_a_class_that_a_small_file_lacks(folder):
     assert score(path, ('bird', 'cat'))[0] == 1
 
 
+def test_classes_that_are_not_wanted(folder):
+    document = beside(dict(ELSEWHERE, id=2, category_id=7), categories=[dict(id=7, name='dog')])
+    ap, report = score(write(folder, document))
+    assert ap == 1 and dict(report.left_out) == {'annotations of categories that are not in metainfo.classes': 1}
+    assert score(write(folder, document), ('dog', 'cat'))[0] == 1
+
+
 def test_image_ids_of_two_types(folder):
     document = beside(dict(ELSEWHERE, id=2, image_id='b'), images=[dict(B, id='b')])
     ap, report = score(write(folder, document))
