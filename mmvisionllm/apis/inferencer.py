@@ -12,12 +12,12 @@ from typing import Any
 
 import mmengine
 import numpy as np
+import PIL.Image
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import nn
 
 from mmdet.apis import DetInferencer
-from mmdet.datasets.transforms import InferencerLoader
 from mmdet.structures import DetDataSample
 from mmdet.utils import ConfigType
 from mmvisionllm.instructions import Instruction, InstructionError, OutputFormat, load_templates, without_categories
@@ -25,9 +25,9 @@ from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils.checkpoint import mmengine_reads_safely
 from mmvisionllm.utils.required_weights import check_weights
 
-from .image_loading import CheckedLoader
+from .image_loading import CheckedPipeline, images_in, output_names, read_image
 
-Image = str | os.PathLike | np.ndarray
+Image = str | os.PathLike | np.ndarray | PIL.Image.Image
 
 
 class VisionLLMInferencer(DetInferencer):
@@ -70,13 +70,14 @@ class VisionLLMInferencer(DetInferencer):
         question: str | None = None,
         batch_size: int = 1,
         return_vis: bool = True,
+        recursive: bool = False,
         **kwargs: Any,
     ) -> dict[str, list]:
         """Detect and draw.
 
         Args:
-            inputs: Image, folder of images, or list of images. An image is a path, a URL or an array (H, W, 3) of uint8
-                in OpenCV's order (blue, green, red).
+            inputs: Image, folder of images, or list of images. An image is a path or a URL of whatever Pillow or OpenCV
+                can read, a Pillow image, or an array (H, W, 1, 3 or 4) in OpenCV's order (blue, green, red).
             instruction: A text with ``<image>`` in it, and with ``<class>`` or a mapping such as
                 ``{"star": <c0>, "heart": <c1>}`` or ``categories`` beside it; see :meth:`Instruction.from_text`.
                 Defaults to the task's first template if there are ``categories``, else to the config's own.
@@ -86,6 +87,7 @@ class VisionLLMInferencer(DetInferencer):
             question: What to answer.
             batch_size: Images that go through the model together.
             return_vis: Draw, also if there is no ``out_dir``.
+            recursive: Of a folder, the images in its folders, too.
             kwargs: As in mmdet: ``out_dir``, ``pred_score_thr``, ``show``, ``draw_pred``, ``no_save_vis``,
                 ``no_save_pred``, ``return_datasamples``, ``print_result``, ``wait_time``.
 
@@ -106,6 +108,11 @@ class VisionLLMInferencer(DetInferencer):
         """
         if kwargs.get('texts') is not None:
             raise TypeError('VisionLLM takes instruction=... and categories=[...], not texts=...')
+        if isinstance(inputs, (str, os.PathLike)) and os.path.isdir(inputs):
+            inputs = images_in(os.fspath(inputs), recursive) or inputs
+        inputs = self._inputs_to_list(inputs)
+        names = zip(inputs, output_names(inputs))
+        self._output_names = {image: name for image, name in names if isinstance(image, str)}
         return super().__call__(
             inputs,
             batch_size=batch_size,
@@ -173,15 +180,39 @@ class VisionLLMInferencer(DetInferencer):
             yield images, data
 
     def visualize(
-        self, inputs: Sequence[str | np.ndarray], preds: list[DetDataSample], **kwargs: Any
+        self,
+        inputs: Sequence[str | np.ndarray | PIL.Image.Image],
+        preds: list[DetDataSample],
+        return_vis: bool = False,
+        no_save_vis: bool = False,
+        img_out_dir: str = '',
+        show: bool = False,
+        **kwargs: Any,
     ) -> list[np.ndarray] | None:
-        """Draw a batch, with the names of its instruction."""
-        # mmdet draws arrays as they come; what the model reads as blue, green, red is turned here.
-        inputs = [x[..., ::-1] if isinstance(x, np.ndarray) else x for x in inputs]
-        if self.visualizer is None:
-            return super().visualize(inputs, preds, **kwargs)
+        """Draw a batch, with the names of its instruction; arguments as in mmdet."""
+        out_dir = '' if no_save_vis else img_out_dir
+        if self.visualizer is None or not (show or out_dir or return_vis):
+            return super().visualize(inputs, preds, return_vis, no_save_vis=no_save_vis, img_out_dir=out_dir, show=show)
+        known = ('wait_time', 'draw_pred', 'pred_score_thr')
+        options = {key: value for key, value in kwargs.items() if key in known}
+        pictures = []
         with self._names_of(self.model.instructions(preds)[0]):
-            return super().visualize(inputs, preds, **kwargs)
+            for image, sample in zip(inputs, preds):
+                name = self._output_name(image, self.num_visualized_imgs)
+                file = os.path.join(out_dir, 'vis', name) if out_dir else None
+                picture = read_image(image)[..., ::-1]
+                self.visualizer.add_datasample(name, picture, sample, draw_gt=False, show=show, out_file=file, **options)
+                pictures.append(self.visualizer.get_image())
+                self.num_visualized_imgs += 1
+        return pictures
+
+    def _output_name(self, image: str | np.ndarray | PIL.Image.Image, number: int) -> str:
+        """A picture's file name, of a kind that OpenCV writes."""
+        if not isinstance(image, str):
+            return f'{number:08}.jpg'
+        ending = os.path.splitext(image)[1]
+        ending = ending if ending.lower() in ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff') else '.png'
+        return self._output_names.get(image, Path(image).stem) + ending
 
     @contextmanager
     def _names_of(self, instruction: Instruction) -> Iterator[None]:
@@ -212,7 +243,7 @@ class VisionLLMInferencer(DetInferencer):
         result.update(categories=list(instruction.categories), instruction=instruction.text, img_path=img_path)
         if pred_out_dir:
             if img_path:
-                name = Path(img_path).stem
+                name = self._output_names.get(img_path, Path(img_path).stem)
             else:
                 name = str(self.num_predicted_imgs)
                 self.num_predicted_imgs += 1
@@ -230,9 +261,7 @@ class VisionLLMInferencer(DetInferencer):
         return [os.fspath(x) if isinstance(x, os.PathLike) else x for x in found]
 
     def _init_pipeline(self, cfg: ConfigType) -> Compose:
-        pipeline = super()._init_pipeline(cfg)
-        pipeline.transforms = [CheckedLoader(t) if isinstance(t, InferencerLoader) else t for t in pipeline.transforms]
-        return pipeline
+        return CheckedPipeline(super()._init_pipeline(cfg))
 
     def _init_model(self, cfg: ConfigType, weights: str | None, device: str = 'cpu') -> nn.Module:
         with mmengine_reads_safely():

@@ -4,7 +4,7 @@ from .captions import CaptionDataset
 from .checked_coco import CheckedCocoDataset
 from .expressions import RefCocoExpressionDataset, RefExpDataset
 from .llava_instruct import LLaVAInstructDataset
-from .transforms import AttachInstruction
+from .transforms import AttachInstruction, LoadPhoto
 from .vqa import VQADataset
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     'CaptionDataset',
     'CheckedCocoDataset',
     'LLaVAInstructDataset',
+    'LoadPhoto',
     'RefCocoExpressionDataset',
     'RefExpDataset',
     'VQADataset',

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os.path as osp
 from typing import Any
+
+from mmengine.logging import print_log
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -11,6 +14,8 @@ from mmdet.registry import DATASETS
 from .coco_file import CheckedCOCO
 from .coco_report import CocoReport
 from .image_files import check_sizes, size_of
+from .photos import ImageReadError
+from .transforms.load_photo import LoadPhoto
 
 
 @DATASETS.register_module()
@@ -20,11 +25,13 @@ class CheckedCocoDataset(CocoDataset):
     What cannot be used is left out. Both are logged, with counts and an example. :class:`CheckedCocoMetric` reads files
     through the same gate. Labels follow the order of ``metainfo['classes']``, whatever that of the file is. A sample of
     the images is compared with what the file says of their sizes, and an error in the pipeline names its image.
-    :class:`AttachInstruction` is told the classes.
+    :class:`AttachInstruction` is told the classes, and photos of every kind are read (:class:`LoadPhoto`).
 
     Args:
         with_masks: Whether masks are in use, and annotations that give none are left out. By default, whether a transform
             of ``pipeline`` loads them; say it if that transform stands elsewhere, as within another transform.
+
+        skip_unreadable: Train on without photos that cannot be read, of which each is logged once, with their number.
 
     Attributes:
         report: What was repaired and left out.
@@ -35,9 +42,12 @@ class CheckedCocoDataset(CocoDataset):
 
     report: CocoReport
 
-    def __init__(self, *args: Any, with_masks: bool | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, with_masks: bool | None = None, skip_unreadable: bool = False, **kwargs: Any) -> None:
         self._with_masks = with_masks
+        self.skip_unreadable = skip_unreadable
+        self._unreadable: set[str] = set()
         super().__init__(*args, **kwargs)
+        self.pipeline.transforms = [LoadPhoto.in_place_of(t) for t in self.pipeline.transforms]
         for transform in self.pipeline.transforms:
             if hasattr(transform, 'set_classes'):
                 transform.set_classes(self.metainfo['classes'])
@@ -76,4 +86,10 @@ class CheckedCocoDataset(CocoDataset):
             return super().prepare_data(idx)
         except Exception as error:
             path = self.get_data_info(idx)['img_path']
+            if self.skip_unreadable and isinstance(error, ImageReadError) and not self.test_mode:
+                if path not in self._unreadable:
+                    self._unreadable.add(path)
+                    number = len(self._unreadable)
+                    print_log(f'{error}: left out, with {number - 1} others so far', 'current', logging.WARNING)
+                return None  # mmengine takes another one
             raise RuntimeError(f'sample {idx}, {path}: {type(error).__name__}: {error}') from error

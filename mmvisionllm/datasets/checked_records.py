@@ -18,6 +18,8 @@ from mmengine.utils import is_abs
 from mmdet.datasets import BaseDetDataset
 from mmvisionllm.instructions.vocabulary import ADDED_TOKEN_PATTERN
 
+from .transforms.load_photo import LoadPhoto
+
 Record = TypeVar('Record')
 Kept = TypeVar('Kept')
 Size = tuple[float, float]
@@ -197,6 +199,7 @@ class CheckedDataset(CheckedRecords, BaseDetDataset):
         self.max_text_length = max_text_length
         kwargs.setdefault('data_prefix', dict(img=''))
         super().__init__(*args, **kwargs)
+        self.pipeline.transforms = [LoadPhoto.in_place_of(t) for t in self.pipeline.transforms]
 
     def _load(self, path: str, *keys: str) -> list[list]:
         return load_lists(path, *keys, backend_args=self.backend_args)

@@ -2,15 +2,17 @@
 """VisionLLMInferencer on the embedded default with random weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmvisionllm.apis import VisionLLMInferencer
+from mmvisionllm.apis import ImageReadError, VisionLLMInferencer
 from mmvisionllm.instructions import Instruction, InstructionError, load_templates
 from mmvisionllm.instructions.instruction import render_categories
 
@@ -218,15 +220,46 @@ def test_images_that_cannot_be_read(inferencer, tmp_path):
 @pytest.mark.parametrize(
     'array',
     [
-        np.zeros((8, 8), np.uint8),
-        np.zeros((8, 8, 4), np.uint8),
-        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros((8,), np.uint8),
+        np.full((8, 8, 3), 2.0, np.float32),
+        np.full((8, 8, 3), np.nan),
+        np.full((8, 8), -1),
         np.zeros((0, 8, 3), np.uint8),
     ],
+    ids=str,
 )
-def test_arrays_that_are_no_color_images(inferencer, array):
-    with pytest.raises(ValueError, match=r'\(height, width, 3\) of uint8'):
+def test_arrays_that_are_no_images(inferencer, array):
+    with pytest.raises(ValueError, match='an image array is '):
         inferencer(array, categories=TWO)
+
+
+def test_arrays_and_pillow_images_are_what_their_file_is(inferencer, image):
+    array = cv2.imread(image)
+    expected = predict(inferencer, image, categories=TWO)
+    with_alpha = np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
+    for same in (with_alpha, array.astype(np.uint16) * 257, array / 255, PIL.Image.open(image)):
+        assert predict(inferencer, same, categories=TWO)['bboxes'] == expected['bboxes']
+
+
+def test_results_of_two_files_with_one_name(inferencer, image, tmp_path):
+    for folder in ('a', 'b'):
+        (tmp_path / folder).mkdir()
+        shutil.copy(image, tmp_path / folder / 'x.png')
+    PIL.Image.open(image).save(tmp_path / 'a' / 'X.TIF')
+    (tmp_path / 'a' / 'notes.txt').write_text('not an image')
+    with pytest.warns(UserWarning, match='1 files are no images, such as .*notes.txt'):
+        inferencer(str(tmp_path), categories=TWO, recursive=True, out_dir=str(tmp_path / 'out'), no_save_pred=False)
+    assert len(list((tmp_path / 'out/vis').iterdir())) == len(list((tmp_path / 'out/preds').iterdir())) == 3
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 2), (20000, 4), (4, 20000)])
+def test_a_few_pixels_and_long_strips(inferencer, size):
+    """An answer, or an error of ours; never OpenCV's own."""
+    try:
+        predict(inferencer, np.zeros((*size, 3), np.uint8), categories=TWO)
+    except ImageReadError as error:
+        assert f'{size[1]} x {size[0]}' in str(error)
 
 
 def test_checkpoints_that_do_not_fit(config, weights, tmp_path):

@@ -86,6 +86,17 @@ def test_image_that_cannot_be_read_is_named(tmp_path, content):
         load(tmp_path)
 
 
+def test_training_goes_on_without_what_cannot_be_read(tmp_path, caplog):
+    MMLogger.get_instance('test-checked-coco-unreadable').addHandler(caplog.handler)
+    cv2.imwrite(str(tmp_path / '2.jpg'), np.zeros((50, 100, 3), np.uint8))
+    cfg = dict(data_root=str(tmp_path), data_prefix=dict(img=''), pipeline=[dict(type='LoadImageFromFile')])
+    dataset = build(write(tmp_path, GOOD), skip_unreadable=True, **cfg)
+    assert all(dataset[0]['img_path'].endswith('2.jpg') for _ in range(3))
+    assert sum('1.jpg: left out, with 0 others so far' in message for message in caplog.messages) == 1
+    with pytest.raises(RuntimeError, match='1.jpg'):  # a test does not
+        build(write(tmp_path, GOOD), skip_unreadable=True, test_mode=True, **cfg)[0]
+
+
 def test_image_that_can_be_read(tmp_path):
     cv2.imwrite(str(tmp_path / '1.jpg'), np.zeros((50, 100, 3), np.uint8))
     assert load(tmp_path)['img'].shape == (50, 100, 3)

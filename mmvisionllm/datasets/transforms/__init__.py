@@ -1,5 +1,6 @@
 """Data transforms."""
 
 from .instruction import AttachInstruction
+from .load_photo import LoadPhoto
 
-__all__ = ['AttachInstruction']
+__all__ = ['AttachInstruction', 'LoadPhoto']
