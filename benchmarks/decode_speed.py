@@ -51,7 +51,7 @@ def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Inst
         inputs_embeds=prefix.embeddings,
         attention_mask=layout.dense_mask(),
         position_ids=positions,
-        past_key_values=cache,
+        **{model.cache_argument: cache},
         use_cache=True,
     ).last_hidden_state
     start = int(positions.max()) + 1
@@ -69,7 +69,7 @@ def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Inst
                 inputs_embeds=positions_of[:, m, k, None],
                 attention_mask=visible[..., :seen],
                 position_ids=torch.tensor([[start + k]], device=objects.device),
-                past_key_values=cache,
+                **{model.cache_argument: cache},
                 use_cache=True,
             ).last_hidden_state
             if k == 0:

@@ -55,7 +55,7 @@ def draw_training_sample(image: np.ndarray, sample: DetDataSample, side: int = 4
 
 
 def describe_objects(dataset: CheckedCocoDataset, num_queries: int | None = None) -> str:
-    """A table of a data set's objects: per class by size, per image against the number of image tokens; what is left out."""
+    """A table of a data set's objects: per class and size, per image beside the image tokens, and what is left out."""
     names = dataset.metainfo['classes']
     counts: Counter[tuple[str, str]] = Counter()
     crowds, numbers = 0, []

@@ -25,14 +25,14 @@ train_dataloader = dict(
     dataset=dict(
         dataset=dict(
             data_root=data_root,
-            metainfo=None,
+            metainfo=dict(_delete_=True),  # COCO's own
             ann_file='annotations/instances_train2017.json',
             data_prefix=dict(img='train2017/'),
             pipeline=train_pipeline)))
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
-        metainfo=None,
+        metainfo=dict(_delete_=True),
         ann_file='annotations/instances_val2017.json',
         data_prefix=dict(img='val2017/'),
         pipeline=test_pipeline))

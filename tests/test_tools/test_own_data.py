@@ -1,0 +1,83 @@
+"""tools/own_data.py: what it writes goes together, and with the data, without an edit."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmdet.registry import DATASETS, METRICS
+from mmvisionllm.datasets.coco_report import AnnotationFileError
+
+NAMES = ('apple', 'banana', 'orange')
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder as tools export it: ids from 0, no iscrowd, no area, categories in different orders."""
+    root = tmp_path / 'data'
+    (root / 'photos').mkdir(parents=True)
+    for split, names in (('train', NAMES), ('val', NAMES[::-1])):
+        images = [dict(id=i, file_name=f'{split}{i}.jpg', width=60, height=40) for i in range(3)]
+        for image in images:
+            cv2.imwrite(str(root / 'photos' / image['file_name']), np.zeros((40, 60, 3), np.uint8))
+        annotations = [dict(id=i, image_id=i, category_id=i, bbox=[5, 5, 20, 20]) for i in range(3)]
+        categories = [dict(id=i, name=name) for i, name in enumerate(names)]
+        document = dict(images=images, annotations=annotations, categories=categories)
+        (root / f'{split}.json').write_text(json.dumps(document))
+    return root
+
+
+@pytest.fixture
+def write(load_tool, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    init_default_scope('mmdet')
+
+    def write(*options):
+        places = ['--train', 'train.json', '--val', 'val.json', '--train-images', 'photos', '--val-images', 'photos']
+        load_tool('own_data').main(['fruits', '--data-root', str(data), *places, *options])
+        return capsys.readouterr().out
+
+    return write
+
+
+def test_the_trainings_fit_one_another(write):
+    said = write('--iters', '300')
+    for kind in ('deformable-detr', 'llm', 'visionllm'):
+        assert f'mim train mmvisionllm fruits/fruits_{kind}.py' in said
+    detector, llm, visionllm = (
+        Config.fromfile(f'fruits/fruits_{kind}.py') for kind in ('deformable-detr', 'llm', 'visionllm')
+    )
+    assert detector.model.bbox_head.num_classes == visionllm.model.neck.token_head.num_classes == 3
+    last = f'work_dirs/fruits_deformable-detr/iter_{detector.train_cfg.max_iters}.pth'
+    assert visionllm.model.init_cfg.checkpoint == last
+    assert visionllm.model.bbox_head.init_cfg.checkpoint == f'work_dirs/fruits_llm/iter_{llm.train_cfg.max_iters}.pth'
+    assert llm.train_dataloader.dataset.categories == NAMES
+    assert visionllm.train_cfg.max_iters == 100 and visionllm.train_cfg.val_interval == 25
+    assert visionllm.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+
+
+def test_the_data_goes_through(write):
+    write()
+    cfg = Config.fromfile('fruits/fruits_visionllm.py')
+    trained, tested = DATASETS.build(cfg.train_dataloader.dataset), DATASETS.build(cfg.val_dataloader.dataset)
+    names = [[ds.get_data_info(i)['instances'][0]['bbox_label'] for i in range(3)] for ds in (trained, tested)]
+    assert names == [[0, 1, 2], [2, 1, 0]]  # whatever the order in the files
+    assert tested[0]['data_samples'].instruction.categories == NAMES
+    metric = METRICS.build(cfg.val_evaluator)
+    metric.dataset_meta = tested.metainfo
+    assert len(trained) == len(tested) == 3
+
+
+def test_some_of_the_classes(write):
+    write('--classes', 'orange', 'apple')
+    cfg = Config.fromfile('fruits/fruits_visionllm.py')
+    assert DATASETS.build(cfg.val_dataloader.dataset).metainfo['classes'] == ('orange', 'apple')
+
+
+def test_a_file_that_cannot_be_used(write, data):
+    (data / 'val.json').write_text('[]')
+    with pytest.raises(AnnotationFileError, match='val.json holds a list'):
+        write()
