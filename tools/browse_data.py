@@ -3,7 +3,7 @@
 
 Examples:
     python tools/browse_data.py configs/visionllm/visionllm_tiny_scenes.py --out-dir browse
-    mim run mmvisionllm browse_data CONFIG --out-dir browse --number 30
+    mim run mmvisionllm browse_data visionllm_tiny_scenes.py --out-dir browse --number 30
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from mmvisionllm.engine.hooks.data_check_hook import coco_datasets
 from mmvisionllm.utils.launch import add_cfg_options, check_exists
 from mmvisionllm.visualization.training_samples import describe_objects, draw_training_sample
 
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; a wrong path ends here with a usage message."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help="config file, or the name of one of this package's")
     parser.add_argument('--out-dir', default='browse', help='folder for the pictures (default: %(default)s)')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train')
     parser.add_argument('--number', type=int, default=20, help='of pictures (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn at random (default: %(default)s)')
     add_cfg_options(parser)
     args = parser.parse_args(argv)
+    if not Path(args.config).is_file():  # one of this package's, by its name
+        args.config = next((str(path) for path in CONFIGS.rglob(args.config)), args.config)
     check_exists(parser, 'config', args.config)
     return args
 
