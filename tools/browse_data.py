@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn at random (default: %(default)s)')
     add_cfg_options(parser)
     args = parser.parse_args(argv)
-    if not Path(args.config).is_file():  # one of this package's, by its name
+    if Path(args.config).name == args.config and not Path(args.config).is_file():  # one of this package's, by its name
         args.config = next((str(path) for path in CONFIGS.rglob(args.config)), args.config)
     check_exists(parser, 'config', args.config)
     return args

@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mmvisionllm.datasets.coco_file import CheckedCOCO
 from mmvisionllm.utils.launch import check_exists
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+_FEWEST = 300
 DETECTOR_BASE = 'deformable_detr/deformable-detr-refine_tiny_coco-mini'
 
 DATA = """\
@@ -88,6 +90,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--classes', nargs='+', help="what to find (default: all of the training file's categories)")
     parser.add_argument('--iters', type=int, default=1500, help='of the detector (default: %(default)s)')
     args = parser.parse_args(argv)
+    if args.iters < _FEWEST:
+        parser.error(f'--iters {args.iters}: schedules begin with a warm-up, {_FEWEST} is the least')
+    args.train, args.val = (os.path.relpath(Path(args.data_root, f), args.data_root) for f in (args.train, args.val))
     for file in (args.train, args.val):
         check_exists(parser, 'annotation file', str(Path(args.data_root, file)))
     return args

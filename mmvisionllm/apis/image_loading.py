@@ -93,7 +93,7 @@ class CheckedPipeline(Compose):
             try:
                 data = transform(data)
             except (cv2.error, ArithmeticError, ValueError) as error:
-                if isinstance(error, ImageReadError):
+                if isinstance(error, ImageReadError) or 'img' not in data:  # behind PackDetInputs
                     raise
                 height, width = data['img'].shape[:2]
                 name = image if isinstance(image, str) else 'an image'
@@ -119,11 +119,12 @@ def output_names(inputs: Sequence[Input]) -> list[str | None]:
     paths = [Path(image) if isinstance(image, str) else None for image in inputs]
     stems = Counter(path.stem for path in paths if path is not None)
     names: list[str | None] = []
+    taken: Counter[str] = Counter()
     for path in paths:
         name = None
         if path is not None:
             name = path.stem if stems[path.stem] == 1 else '_'.join([*path.parts[-3:-1], path.name]).replace('.', '_')
-            copies = sum(1 for other in names if other == name)
-            name = f'{name}_{copies}' if copies else name
+            taken[name] += 1
+            name = f'{name}_{taken[name]}' if taken[name] > 1 else name
         names.append(name)
     return names

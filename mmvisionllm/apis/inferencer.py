@@ -20,6 +20,7 @@ from torch import nn
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmdet.utils import ConfigType
+from mmvisionllm.datasets import AttachInstruction
 from mmvisionllm.instructions import Instruction, InstructionError, OutputFormat, load_templates, without_categories
 from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils.checkpoint import mmengine_reads_safely
@@ -261,7 +262,11 @@ class VisionLLMInferencer(DetInferencer):
         return [os.fspath(x) if isinstance(x, os.PathLike) else x for x in found]
 
     def _init_pipeline(self, cfg: ConfigType) -> Compose:
-        return CheckedPipeline(super()._init_pipeline(cfg))
+        pipeline = CheckedPipeline(super()._init_pipeline(cfg))
+        for transform in pipeline.transforms:  # a dataset would tell them
+            if isinstance(transform, AttachInstruction) and not transform.categories:
+                transform.set_classes(self.model.dataset_meta['classes'])
+        return pipeline
 
     def _init_model(self, cfg: ConfigType, weights: str | None, device: str = 'cpu') -> nn.Module:
         with mmengine_reads_safely():

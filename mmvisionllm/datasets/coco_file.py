@@ -152,6 +152,8 @@ def usable_images(
     if len(set(map(type, images))) > 1:
         # pycocotools sorts them.
         report.repair('image ids, some whole numbers and some texts, are texts', next(iter(images)), 0)
+        if double := next((key for key in images if isinstance(key, int) and str(key) in images), None):
+            raise AnnotationFileError(f'{report.path}: two images have the ids {double} and "{double}": number them anew')
         images = {str(key): dict(image, id=str(key)) for key, image in images.items()}
     if not images:
         raise AnnotationFileError(f'{report}; no image is left' if records else f'{report.path} lists no images')

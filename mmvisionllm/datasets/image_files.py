@@ -6,15 +6,15 @@ import io
 import logging
 from collections.abc import Mapping
 
-from mmengine.fileio import exists, get
+from mmengine.fileio import get
 from mmengine.logging import print_log
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .coco_report import AnnotationFileError
+from .photos import shown_size
 
 Size = tuple[int, int]
 
-_ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height change places
 _SAMPLE = 16  # images that are looked at
 
 
@@ -28,12 +28,9 @@ def size_of(path: str, turned: bool = True, backend_args: dict | None = None) ->
     """
     try:
         with Image.open(io.BytesIO(get(path, backend_args=backend_args))) as image:
-            width, height = image.size
-            if turned and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
-                width, height = height, width
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return shown_size(image, turned)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return width, height
 
 
 def check_sizes(sizes: Mapping[str, Size], ann_file: str, turned: bool = True, backend_args: dict | None = None) -> None:
@@ -49,26 +46,25 @@ def check_sizes(sizes: Mapping[str, Size], ann_file: str, turned: bool = True, b
         AnnotationFileError: if one has another size: its boxes would lie elsewhere.
     """
     paths = list(sizes)[:: max(1, len(sizes) // _SAMPLE)]
-    there = [path for path in paths if exists(path, backend_args=backend_args)]
-    if paths and not there:
+    found = {path: size_of(path, turned, backend_args) for path in paths}
+    if paths and not any(found.values()):
         print_log(
-            f'{ann_file}: of {len(paths)} images that were looked for, none is there, such as {paths[0]}: check '
+            f'{ann_file}: of {len(paths)} images that were looked for, none can be read, such as {paths[0]}: check '
             'data_root and data_prefix',
             'current',
             logging.WARNING,
         )
-    for path in there:
-        found = size_of(path, turned, backend_args)
-        if found in (None, tuple(sizes[path])):
+    for path, size in found.items():
+        if size in (None, tuple(sizes[path])):
             continue
         width, height = sizes[path]
         reason = 'resized after it was annotated?'
-        if found == (height, width):
+        if size == (height, width):
             reason = (
                 'its EXIF turns it. If the boxes are of the photo as it lies in the file, load it so, '
                 "dict(type='LoadImageFromFile', imdecode_backend='cv2', color_type='color_ignore_orientation'); "
                 'otherwise correct width and height'
             )
         raise AnnotationFileError(
-            f'{ann_file} says that {path} is {width} x {height}, but it is {found[0]} x {found[1]}: {reason}'
+            f'{ann_file} says that {path} is {width} x {height}, but it is {size[0]} x {size[1]}: {reason}'
         )

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 _PLAIN = ('L', 'RGB')  # modes that OpenCV reads as Pillow does, and faster
+_ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height change places
 _UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, EOFError, Image.DecompressionBombError)
 
 
@@ -33,7 +34,7 @@ def decode_photo(content: bytes, turned: bool = True) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if not (image.mode in _PLAIN and image.format in ('JPEG', 'PNG', 'BMP') and 'transparency' not in image.info):
+            if not opencv_reads(image):
                 return photo_of(ImageOps.exif_transpose(image) if turned else image)
     except _UNREADABLE:
         pass  # OpenCV knows kinds that Pillow does not, and reads files that are cut off
@@ -47,6 +48,22 @@ def decode_photo(content: bytes, turned: bool = True) -> np.ndarray:
     if found is None:
         raise ImageReadError('neither Pillow nor OpenCV can decode it')
     return found
+
+
+def opencv_reads(image: Image.Image) -> bool:
+    """Whether OpenCV reads a file as Pillow does: colors or gray of 8 bits in the usual kinds of files."""
+    return image.mode in _PLAIN and image.format in ('JPEG', 'PNG', 'BMP') and 'transparency' not in image.info
+
+
+def shown_size(image: Image.Image, turned: bool = True) -> tuple[int, int]:
+    """Width and height of what :func:`decode_photo` makes of a file that Pillow has opened."""
+    width, height = image.size
+    if not turned or image.format == 'TIFF':  # which Pillow turns itself
+        return width, height
+    exif = Image.Exif() if opencv_reads(image) else image.getexif()
+    if opencv_reads(image):  # looks at EXIF alone, Pillow at XMP as well
+        exif.load(image.info.get('exif', b''))
+    return (height, width) if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else (width, height)
 
 
 def photo_of(image: Image.Image) -> np.ndarray:

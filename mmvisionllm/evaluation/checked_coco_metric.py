@@ -70,7 +70,7 @@ class CheckedCocoMetric(CocoMetric):
         """See mmdet."""
         if self.ann_file is not None and any('width' not in image for image in self._coco_api.imgs.values()):
             sizes = {truth['img_id']: (truth['width'], truth['height']) for truth, _ in results}
-            self._coco_api = self._read(lambda key, _: sizes.get(key))
+            self._coco_api = self._read(lambda key, _: sizes.get(key, sizes.get(str(key))))
         every = set(range(len(self.dataset_meta['classes'])))
         asked = set().union(*(every if truth['asked'] is None else truth['asked'] for truth, _ in results))
         if not any(len(prediction['scores']) for _, prediction in results):

@@ -309,6 +309,15 @@ def test_image_ids_of_two_types(folder):
     assert ap == 1 and 'image ids, some whole numbers and some texts, are texts' in report.repaired
 
 
+def test_image_ids_of_two_types_without_sizes(folder):
+    document = beside(dict(ELSEWHERE, id=2, image_id='b'), images=[dict(id='b', file_name='b.png')])
+    del document['images'][0]['width']
+    assert score(write(folder, document))[0] == 1
+    document['images'][1]['id'] = '1'
+    with pytest.raises(AnnotationFileError, match='two images have the ids 1 and "1"'):
+        load(write(folder, document))
+
+
 def test_texts_as_image_ids(folder):
     document = beside(dict(ELSEWHERE, id=2, image_id='b'), images=[dict(B, id='b')])
     document['images'][0]['id'] = document['annotations'][0]['image_id'] = 'a'

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmdet.registry import TRANSFORMS
 from mmvisionllm.datasets import LoadPhoto
+from mmvisionllm.datasets.image_files import size_of
 from mmvisionllm.datasets.photos import ImageReadError, decode_photo, photo_from_array
 
 # Colors in areas large enough for lossy formats: red, green, blue, gray.
@@ -105,6 +106,18 @@ def test_exif_turns_every_kind_alike(kind):
         assert decode_photo(content, turned=False).shape == RGB.shape
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP', 'AVIF'])
+@pytest.mark.parametrize('with_turn', [True, False])
+def test_sizes_are_those_of_what_is_loaded(tmp_path, kind, orientation, with_turn):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / 'a'
+    path.write_bytes(saved(Image.fromarray(RGB), kind, exif=exif.tobytes()))
+    height, width = decode_photo(path.read_bytes(), with_turn).shape[:2]
+    assert size_of(str(path), with_turn) == (width, height)
+
+
 @pytest.mark.parametrize('content', [b'', b'not a picture', KINDS['JPEG'][:40], b'\x89PNG\r\n\x1a\n', b'%PDF-1.4'])
 def test_what_is_no_photo(content):
     with pytest.raises(ImageReadError):
@@ -135,6 +148,8 @@ def test_errors_name_the_file(tmp_path):
         loader(dict(img_path=str(tmp_path / 'a.png')))
     with pytest.raises(ImageReadError, match='image not found: .*b.png'):
         loader(dict(img_path=str(tmp_path / 'b.png')))
+    patient = TRANSFORMS.build(dict(type='LoadPhoto', ignore_empty=True))
+    assert patient(dict(img_path=str(tmp_path / 'a.png'))) is patient(dict(img_path=str(tmp_path / 'b.png'))) is None
 
 
 @pytest.mark.parametrize('shape', [(8, 9), (8, 9, 1), (8, 9, 3), (8, 9, 4)])

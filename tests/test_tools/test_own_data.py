@@ -77,6 +77,17 @@ def test_some_of_the_classes(write):
     assert DATASETS.build(cfg.val_dataloader.dataset).metainfo['classes'] == ('orange', 'apple')
 
 
+def test_annotation_files_by_their_whole_path(write, data):
+    write('--val', str(data / 'val.json'))
+    assert Config.fromfile('fruits/fruits_visionllm.py').val_evaluator.ann_file == f'{data}/val.json'
+
+
+def test_too_few_iterations(write, capsys):
+    with pytest.raises(SystemExit):
+        write('--iters', '10')
+    assert '300 is the least' in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_used(write, data):
     (data / 'val.json').write_text('[]')
     with pytest.raises(AnnotationFileError, match='val.json holds a list'):

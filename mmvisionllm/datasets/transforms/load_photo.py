@@ -28,7 +28,11 @@ class LoadPhoto(LoadImageFromFile):
     def in_place_of(cls, loader: object) -> object:
         """This transform with the settings of mmcv's, if it is one that reads colors by OpenCV; else the same."""
         plain = type(loader) is LoadImageFromFile and loader.imdecode_backend == 'cv2'
-        if not plain or loader.color_type not in ('color', 'color_ignore_orientation'):
+        if (
+            not plain
+            or loader.file_client_args is not None
+            or loader.color_type not in ('color', 'color_ignore_orientation')
+        ):
             return loader
         found = cls.__new__(cls)
         found.__dict__.update(loader.__dict__)
@@ -44,11 +48,11 @@ class LoadPhoto(LoadImageFromFile):
         try:
             content = fileio.get(path, backend_args=self.backend_args)
             image = decode_photo(content, turned=self.color_type == 'color')
-        except FileNotFoundError as error:
-            raise ImageReadError(f'image not found: {path}') from error
-        except ImageReadError as error:
+        except (OSError, ImageReadError) as error:
             if self.ignore_empty:
                 return None
+            if isinstance(error, FileNotFoundError):
+                raise ImageReadError(f'image not found: {path}') from error
             raise ImageReadError(f'cannot read {path} as an image: {error}') from error
         results['img'] = image.astype('float32') if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -44,23 +45,24 @@ class DataCheckHook(Hook):
             'neck.num_queries': getattr(getattr(model, 'neck', None), 'num_queries', None),
             'test_cfg.max_per_img': getattr(getattr(model, 'bbox_head', None), 'test_cfg', {}).get('max_per_img'),
         }
-        for dataset in {dataset.ann_file: dataset for dataset in datasets}.values():
+        for dataset in {dataset.ann_file: dataset for dataset in datasets}.values() if is_main_process() else ():
             self._check(runner, dataset, limits)
 
     @staticmethod
     def _check(runner: Runner, dataset: CheckedCocoDataset, limits: dict[str, int | None]) -> None:
+        names = dataset.metainfo['classes']  # a deep copy each time
         classes: Counter[str] = Counter()
         numbers = []
         for index in range(len(dataset)):
             objects = [x for x in dataset.get_data_info(index)['instances'] if not x['ignore_flag']]
-            classes.update(dataset.metainfo['classes'][x['bbox_label']] for x in objects)
+            classes.update(names[x['bbox_label']] for x in objects)
             numbers.append(len(objects))
         runner.logger.info(
             f'{dataset.ann_file}: {len(numbers)} images, {sum(numbers)} objects: '
             + ', '.join(f'{count} {name}' for name, count in classes.most_common(20))
             + (', ...' if len(classes) > 20 else '')
         )
-        if missing := [name for name in dataset.metainfo['classes'] if not classes[name]]:
+        if missing := [name for name in names if not classes[name]]:
             runner.logger.warning(f'{dataset.ann_file}: no objects of {", ".join(missing[:20])}')
         for name, limit in limits.items():
             over = sum(number > limit for number in numbers) if limit is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -92,6 +93,15 @@ class OpenEndedDecoder(BaseModule):
         require_checkpoints({'model.bbox_head.init_cfg': self.init_cfg})
         with quantized_weights_aside(self):
             super().init_weights()
+
+    def train(self, mode: bool = True) -> OpenEndedDecoder:
+        """What was computed with weights that may have changed since is forgotten: not every optimizer marks them."""
+        self.prefix_cache.clear()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> OpenEndedDecoder:
+        self.prefix_cache.clear()
+        return super()._apply(*args, **kwargs)
 
     def forward(
         self, tokens: ImageTokens, instructions: Sequence[Instruction], indices: Tensor | None = None

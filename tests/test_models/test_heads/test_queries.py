@@ -118,6 +118,24 @@ def test_a_weight_that_is_written_to_is_noticed(decoder, make, part):
     assert (after - in_one_pass(changed, tokens, instructions)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize('fused', [False, True])
+def test_nothing_is_kept_over_a_training(decoder, make, fused):
+    """Validation, training, validation: a fused optimizer does not mark what it writes to."""
+    trained = deepcopy(decoder)
+    tokens, instructions = make.image_tokens(1), [make.instruct(2, text=LATE)]
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=0.05, fused=fused)
+    with torch.no_grad():
+        before = logits(trained.eval()(tokens, instructions))
+    trained.train()
+    logits(trained(tokens, instructions)).square().mean().backward()
+    optimizer.step()
+    trained.eval()
+    with torch.no_grad():
+        after = logits(trained(tokens, instructions))
+    assert (after - before).abs().max() > 1e-2
+    assert (after - in_one_pass(trained, tokens, instructions)).abs().max() < 1e-4 * after.abs().max()
+
+
 @torch.no_grad()
 def test_a_copy_of_the_model_keeps_nothing_of_the_original(decoder, make):
     tokens, instructions = make.image_tokens(1), [make.instruct(2, text=LATE)]
