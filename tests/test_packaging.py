@@ -196,7 +196,9 @@ def test_a_config_of_ours_as_base(installed, tmp_path):
     code = """
 import mmvisionllm
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmdet.registry import MODELS, DATASETS, METRICS
+init_default_scope('mmdet')
 cfg = Config.fromfile('own.py')
 assert cfg.model._scope_ == 'mmvisionllm'
 cfg.model.init_cfg = cfg.model.bbox_head.init_cfg = None

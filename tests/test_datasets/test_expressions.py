@@ -83,7 +83,7 @@ def test_a_file_without_anything_to_use(build, records):
 
 def test_an_image_that_cannot_be_read_is_named(build):
     dataset = build('RefExpDataset', [RECORD], pipeline=[dict(type='LoadImageFromFile')])
-    with pytest.raises(RuntimeError, match=r'sample 0, .*images/7\.jpg: FileNotFoundError'):
+    with pytest.raises(RuntimeError, match=r'sample 0, .*images/7\.jpg: ImageReadError'):
         dataset[0]
 
 
