@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,14 +118,16 @@ class TextEncoder(SavedWithoutItsFiles, BaseModule):
             (B, T, D_l) features and (B, T) bool, True where there is a word piece.
         """
         unique = list(dict.fromkeys(texts))
-        batch = self.tokenizer(
-            unique,
-            padding=True,
-            truncation=True,
-            max_length=self.max_length,
-            return_tensors='pt',
-            return_token_type_ids=False,
-        ).to(self.model.device)
+        options = dict(padding=True, return_tensors='pt', return_token_type_ids=False)
+        batch = self.tokenizer(unique, **options)
+        if batch['input_ids'].size(1) > self.max_length:
+            warnings.warn(
+                f'an instruction has {batch["input_ids"].size(1)} word pieces, of which the text encoder reads the first '
+                f'{self.max_length}: offer fewer categories at a time (AttachInstruction(max_categories=...))',
+                stacklevel=2,
+            )
+            batch = self.tokenizer(unique, truncation=True, max_length=self.max_length, **options)
+        batch = batch.to(self.model.device)
         features = self.model(**batch).last_hidden_state
         rows = [unique.index(text) for text in texts]
         return features[rows].float(), batch['attention_mask'].bool()[rows]
