@@ -3,8 +3,8 @@
     python benchmarks/coco_gate_speed.py [--rounds 3]
 
 118,287 images and 860,001 annotations with polygons, made up with as many digits as COCO's. Each round times, in this
-process, pycocotools' `COCO(path)` and then the gate alone (checks and repairs; reading JSON and indexing are pycocotools').
-Prints the median of both and their ratio; the last line is JSON.
+process, pycocotools' `COCO(path)` and then the gate alone (checks and repairs; reading JSON and indexing are
+pycocotools'). Prints the median of both and their ratio; the last line is JSON.
 """
 
 from __future__ import annotations
