@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from mmvisionllm.datasets.coco_annotations import AnnotationMender
+from mmvisionllm.datasets.coco_annotations import AnnotationRepairer
 from mmvisionllm.datasets.coco_file import number_categories, read_document, usable_categories, usable_images
 from mmvisionllm.datasets.coco_report import CocoReport
 
@@ -57,7 +57,7 @@ def gate(document: dict[str, list], path: str) -> CocoReport:
     report = CocoReport(path)
     images = usable_images(document['images'], report)
     categories, merged = usable_categories(document, report)
-    annotations = AnnotationMender(images, categories, merged).mend_all(document['annotations'], report)
+    annotations = AnnotationRepairer(images, categories, merged).repair_all(document['annotations'], report)
     number_categories(categories, (), annotations, report)
     return report
 

@@ -25,12 +25,11 @@ class CheckedCocoDataset(CocoDataset):
     What cannot be used is left out. Both are logged, with counts and an example. :class:`CheckedCocoMetric` reads files
     through the same gate. Labels follow the order of ``metainfo['classes']``, whatever that of the file is. A sample of
     the images is compared with what the file says of their sizes, and an error in the pipeline names its image.
-    :class:`AttachInstruction` is told the classes, and photos of every kind are read (:class:`LoadPhoto`).
+    :class:`AttachInstruction` gets the classes, and photos of every kind are read (:class:`LoadPhoto`).
 
     Args:
         with_masks: Whether masks are in use, and annotations that give none are left out. By default, whether a transform
             of ``pipeline`` loads them; say it if that transform stands elsewhere, as within another transform.
-
         skip_unreadable: Train on without photos that cannot be read, of which each is logged once, with their number.
 
     Attributes:

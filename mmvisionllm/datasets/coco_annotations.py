@@ -1,4 +1,4 @@
-"""Annotations of a COCO file, mended where they can be."""
+"""Annotations of a COCO file, repaired where they can be."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _FARTHEST
 
 
-class AnnotationMender:
+class AnnotationRepairer:
     """Annotations as mmdet and pycocotools want them, or why they cannot be used.
 
     Args:
@@ -69,31 +69,32 @@ class AnnotationMender:
         self.categories = categories
         self.merged = merged
         self.with_masks = with_masks
-        self.others = others
+        self._category_ids = {**categories, **merged}
+        self._others = dict.fromkeys(others)
 
-    def mend_all(self, annotations: list, report: CocoReport) -> list[dict]:
+    def repair_all(self, annotations: list, report: CocoReport) -> list[dict]:
         """Those that can be used, in their order, repaired in place; what was done is in the report."""
         report.num_annotations = len(annotations)
         clean = self.clean(annotations).tolist()
         kept = annotations[:] if all(clean) else []
-        mended: set[int] = set()  # positions among those that are kept
+        repaired: set[int] = set()  # positions among those that are kept
         for index, annotation in enumerate(annotations if len(kept) < len(annotations) else ()):
             if clean[index]:
                 kept.append(annotation)
                 continue
             try:
-                repairs = self.mend(annotation)
+                repairs = self.repair(annotation)
             except Unusable as reason:
                 report.num_left_out += 1
                 report.leave_out(f'annotations {reason}', self._name(annotation, index))
                 continue
             if repairs:
                 report.num_repaired += 1
-                mended.add(len(kept))
+                repaired.add(len(kept))
             for repair in repairs:
                 report.repair(f'annotations {repair}', self._name(annotation, index))
             kept.append(annotation)
-        self._number(kept, mended, report)
+        self._number(kept, repaired, report)
         return kept
 
     @staticmethod
@@ -101,7 +102,7 @@ class AnnotationMender:
         return annotation.get('id', f'number {index}') if isinstance(annotation, dict) else f'number {index}'
 
     @staticmethod
-    def _number(annotations: list[dict], mended: set[int], report: CocoReport) -> None:
+    def _number(annotations: list[dict], repaired: set[int], report: CocoReport) -> None:
         """Number all of them anew unless their ids are whole, positive and different.
 
         pycocotools takes an id of 0 for no match, and one annotation for another of the same id.
@@ -122,7 +123,7 @@ class AnnotationMender:
             if proper:
                 seen.add(old)
             else:
-                report.num_repaired += number - 1 not in mended
+                report.num_repaired += number - 1 not in repaired
                 report.repair('annotations whose id is 0, repeated or no positive whole number', old)
             annotation['id'] = number
 
@@ -170,7 +171,7 @@ class AnnotationMender:
         places = dict(zip(self.images, range(number)))
         return np.fromiter(map(places.get, ids, repeat(number)), int, len(ids))
 
-    def mend(self, annotation: Any) -> list[str]:
+    def repair(self, annotation: Any) -> list[str]:
         """Repair an annotation in place.
 
         Returns:
@@ -182,32 +183,32 @@ class AnnotationMender:
         if not isinstance(annotation, dict):
             raise Unusable('that are no JSON objects')
         repairs: list[str] = []
-        self._mend_ids(annotation, repairs)
+        self._repair_ids(annotation, repairs)
         if annotation.get('ignore'):
             raise Unusable('marked "ignore"')
         image = self.images[annotation['image_id']]
-        box = self._mend_box(annotation, image, repairs)
+        box = self._repair_box(annotation, image, repairs)
         crowd = annotation.get('iscrowd')
         if type(crowd) is not int or crowd not in (0, 1):
             annotation['iscrowd'] = int(crowd in (True, '1', 'true'))
             repairs.append('without a proper iscrowd')
-        self._mend_segmentation(annotation, image, box, repairs)
+        self._repair_segmentation(annotation, image, box, repairs)
         area = annotation.get('area')
         if not isinstance(area, (int, float)) or isinstance(area, bool) or not 0 < area < _FARTHEST**2:
             annotation['area'] = mask_area(annotation, image) or float(box[2] * box[3])
             repairs.append('without a proper area')
         return repairs
 
-    def _mend_ids(self, annotation: dict, repairs: list[str]) -> None:
+    def _repair_ids(self, annotation: dict, repairs: list[str]) -> None:
         known: Sequence[tuple[str, dict, str]] = (
             ('image_id', self.images, 'of images that are not listed'),
-            ('category_id', {**self.categories, **self.merged}, 'of categories that are not listed'),
+            ('category_id', self._category_ids, 'of categories that are not listed'),
         )
         for field, ids, reason in known:
             value = annotation.get(field)
             key = find_id(value, ids)
             if key is None:
-                unwanted = field == 'category_id' and find_id(value, dict.fromkeys(self.others)) is not None
+                unwanted = field == 'category_id' and find_id(value, self._others) is not None
                 raise Unusable('of categories that are not in metainfo.classes' if unwanted else reason)
             if type(key) is not type(value):
                 repairs.append(f'whose {field} is of another type than the id that it means')
@@ -217,7 +218,7 @@ class AnnotationMender:
             annotation[field] = key
 
     @staticmethod
-    def _mend_box(annotation: dict, image: dict, repairs: list[str]) -> list[float]:
+    def _repair_box(annotation: dict, image: dict, repairs: list[str]) -> list[float]:
         box = annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise Unusable('whose box is not four numbers')
@@ -232,7 +233,7 @@ class AnnotationMender:
             repairs.append('whose box is less than a pixel wide or high')
         return box
 
-    def _mend_segmentation(self, annotation: dict, image: dict, box: list[float], repairs: list[str]) -> None:
+    def _repair_segmentation(self, annotation: dict, image: dict, box: list[float], repairs: list[str]) -> None:
         mask = annotation.get('segmentation')
         if isinstance(mask, list) and mask and all(map(is_number, mask)):  # one polygon, without the list of them
             mask = [mask]

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmdet.datasets.api_wrappers import COCO
 
 from .checked_records import load_json
-from .coco_annotations import AnnotationMender, find_id, proper_id
+from .coco_annotations import AnnotationRepairer, find_id, proper_id
 from .coco_report import AnnotationFileError, CocoReport
 
 Size = tuple[int, int]
@@ -59,8 +59,8 @@ class CheckedCOCO(COCO):
             add_missing(categories, classes, self.report)
             others = {key: category for key, category in categories.items() if category['name'] not in classes}
             categories = {key: category for key, category in categories.items() if key not in others}
-        mender = AnnotationMender(images, categories, merged, with_masks, others)
-        annotations = mender.mend_all(document['annotations'], self.report)
+        repairer = AnnotationRepairer(images, categories, merged, with_masks, others)
+        annotations = repairer.repair_all(document['annotations'], self.report)
         self.renumbered = number_categories(categories, classes or (), annotations, self.report)
         self.dataset = dict(
             info={}, images=list(images.values()), categories=list(categories.values()), annotations=annotations

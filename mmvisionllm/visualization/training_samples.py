@@ -1,4 +1,4 @@
-"""Training samples as the model sees them, and a table of a data set's objects."""
+"""Training samples as the model sees them, and a table of a dataset's objects."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def draw_training_sample(image: np.ndarray, sample: DetDataSample, side: int = 4
 
 
 def describe_objects(dataset: CheckedCocoDataset, num_queries: int | None = None) -> str:
-    """A table of a data set's objects: per class and size, per image beside the image tokens, and what is left out."""
+    """A table of a dataset's objects: per class and size, per image beside the image tokens, and what is left out."""
     names = dataset.metainfo['classes']
     counts: Counter[tuple[str, str]] = Counter()
     crowds, numbers = 0, []

@@ -36,7 +36,7 @@ class AttachInstruction(BaseTransform):
 
     Args:
         categories: By default the dataset's own names, its ``metainfo['classes']``; a mapping names some of them in words
-            of one's own. Or all names in the order of the dataset's labels, or those of a data set, see
+            of one's own. Or all names in the order of the dataset's labels, or those of a dataset, see
             :func:`~mmvisionllm.datasets.category_names.category_names`: where the dataset knows its names, they must be
             the same. Tasks with an expression or a question have none. Where nobody knows names, as in mmdet's
             ``DetInferencer``, nothing is attached, and the detector asks with its own, see :class:`VisionLLM`.

@@ -15,12 +15,12 @@ class LoadPhoto(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` for whatever Pillow or OpenCV can read, see :func:`decode_photo`.
 
     Photos that OpenCV reads as colors of 8 bits are the same as with mmcv's. :class:`CheckedCocoDataset` and
-    :class:`VisionLLMInferencer` put it in the place of mmcv's.
+    the datasets of text put it in the place of mmcv's.
 
     Required keys: img_path. Added keys: img, img_shape, ori_shape.
 
     Args:
-        color_type: ``'color'``, or ``'color_ignore_orientation'`` for photos that their EXIF shall not turn.
+        color_type: ``'color'``, or ``'color_ignore_orientation'`` to ignore the rotation in their EXIF.
         kwargs: As in mmcv.
     """
 

@@ -23,7 +23,7 @@ class DataCheckHook(Hook):
     ``test_cfg.max_per_img`` some are never among the results.
 
     Raises:
-        ValueError: if data sets of training and validation number other classes, or the same ones differently.
+        ValueError: if datasets of training and validation number other classes, or the same ones differently.
     """
 
     priority = 'VERY_HIGH'
@@ -74,7 +74,7 @@ class DataCheckHook(Hook):
 
 
 def coco_datasets(dataset: Dataset | None) -> Iterator[CheckedCocoDataset]:
-    """The COCO data sets inside of wrappers such as ``ConcatDataset`` and ``SeededDataset``."""
+    """The COCO datasets inside of wrappers such as ``ConcatDataset`` and ``SeededDataset``."""
     if isinstance(dataset, CheckedCocoDataset):
         yield dataset
     for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
