@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import cv2
 import numpy as np
 
 from mmdet.structures import DetDataSample
 from mmvisionllm.datasets import CheckedCocoDataset
+from mmvisionllm.datasets.object_counts import SIZES, count_objects
 
 from .visualizer import write_below
 
 _COLORS = ((230, 60, 50), (40, 120, 230), (20, 150, 60), (200, 120, 0), (150, 60, 200), (0, 160, 170), (220, 50, 140))
 _GRAY = (150, 150, 150)
-_SIZES = {'small': 32**2, 'medium': 96**2, 'large': float('inf')}  # areas as COCO has them
 
 
 def draw_training_sample(image: np.ndarray, sample: DetDataSample, side: int = 480) -> np.ndarray:
@@ -57,27 +55,19 @@ def draw_training_sample(image: np.ndarray, sample: DetDataSample, side: int = 4
 def describe_objects(dataset: CheckedCocoDataset, num_queries: int | None = None) -> str:
     """A table of a dataset's objects: per class and size, per image beside the image tokens, and what is left out."""
     names = dataset.metainfo['classes']
-    counts: Counter[tuple[str, str]] = Counter()
-    crowds, numbers = 0, []
-    for index in range(len(dataset)):
-        instances = dataset.get_data_info(index)['instances']
-        own = [x for x in instances if not x['ignore_flag']]
-        crowds += len(instances) - len(own)
-        numbers.append(len(own))
-        for x in own:
-            x1, y1, x2, y2 = x['bbox']
-            size = next(name for name, area in _SIZES.items() if (x2 - x1) * (y2 - y1) < area)
-            counts[names[x['bbox_label']], size] += 1
-    lines = [str(dataset.report), f'{len(numbers)} images, {sum(numbers)} objects, {crowds} crowds']
+    counts = count_objects(dataset)
+    numbers = counts.per_image
+    lines = [str(dataset.report), f'{len(numbers)} images, {sum(numbers)} objects, {counts.crowds} crowds']
     lines.append(f'{"class":30} {"objects":>8} {"small":>8} {"medium":>8} {"large":>8}')
     for name in names:
-        row = [counts[name, size] for size in _SIZES]
+        row = [counts.sizes[name, size] for size in SIZES]
         lines.append(f'{name:30.30} {sum(row):8} ' + ' '.join(f'{number:8}' for number in row))
     if numbers:
         middle, most = int(np.median(numbers)), max(numbers)
         against = '' if num_queries is None else f'; neck.num_queries is {num_queries}'
         lines.append(f'objects per image: median {middle}, at most {most}{against}')
         if num_queries is not None and most > num_queries:
-            over = sum(number > num_queries for number in numbers)
-            lines.append(f'{over} images have more objects than there are image tokens: raise neck.num_queries')
+            lines.append(
+                f'{counts.over(num_queries)} images have more objects than there are image tokens: raise neck.num_queries'
+            )
     return '\n'.join(lines)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from mmdet.registry import HOOKS
 from mmvisionllm.datasets import CheckedCocoDataset
+from mmvisionllm.datasets.object_counts import count_objects
 
 
 @HOOKS.register_module()
@@ -50,22 +51,17 @@ class DataCheckHook(Hook):
 
     @staticmethod
     def _check(runner: Runner, dataset: CheckedCocoDataset, limits: dict[str, int | None]) -> None:
-        names = dataset.metainfo['classes']  # a deep copy each time
-        classes: Counter[str] = Counter()
-        numbers = []
-        for index in range(len(dataset)):
-            objects = [x for x in dataset.get_data_info(index)['instances'] if not x['ignore_flag']]
-            classes.update(names[x['bbox_label']] for x in objects)
-            numbers.append(len(objects))
+        names, counts = dataset.metainfo['classes'], count_objects(dataset)
+        classes, numbers = Counter({name: counts.of(name) for name in names}), counts.per_image
         runner.logger.info(
             f'{dataset.ann_file}: {len(numbers)} images, {sum(numbers)} objects: '
-            + ', '.join(f'{count} {name}' for name, count in classes.most_common(20))
+            + ', '.join(f'{count} {name}' for name, count in classes.most_common(20) if count)
             + (', ...' if len(classes) > 20 else '')
         )
         if missing := [name for name in names if not classes[name]]:
             runner.logger.warning(f'{dataset.ann_file}: no objects of {", ".join(missing[:20])}')
         for name, limit in limits.items():
-            over = sum(number > limit for number in numbers) if limit is not None else 0
+            over = counts.over(limit) if limit is not None else 0
             if over:
                 runner.logger.warning(
                     f'{dataset.ann_file}: {over} of {len(numbers)} images have more objects than model.{name}={limit}, '
