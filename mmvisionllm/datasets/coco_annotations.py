@@ -17,7 +17,7 @@ from .coco_report import CocoReport
 from .segmentations import why_not_a_mask
 
 _FARTHEST = 1e7  # pixels
-_MOST_PLACES = 10_000_000
+_CHUNK = 5000  # annotations
 _LARGEST_ID = 2**53  # as floats hold them
 _FIELDS = ('bbox', 'image_id', 'category_id', 'area', 'iscrowd')
 
@@ -129,18 +129,28 @@ class AnnotationRepairer:
 
     def clean(self, annotations: list) -> np.ndarray:
         """(n,) bool, True for annotations that need no second look: nearly all of a good file's, found in bulk."""
-        nothing = np.zeros(len(annotations), bool)
         if self.with_masks or self.merged or not annotations:
-            return nothing
+            return np.zeros(len(annotations), bool)
+        sizes = [(image.get('width', math.inf), image.get('height', math.inf)) for image in self.images.values()]
+        bounds = np.array([*sizes, (0, 0)], float)  # nothing is inside of an image that is not listed
+        places = dict(zip(self.images, range(len(self.images))))
+        # As many at a time as a processor's cache holds.
+        chunks = (annotations[start : start + _CHUNK] for start in range(0, len(annotations), _CHUNK))
+        return np.concatenate([self._clean(chunk, bounds, places) for chunk in chunks])
+
+    def _clean(self, annotations: list, bounds: np.ndarray, places: dict[Hashable, int]) -> np.ndarray:
+        """Of a chunk; ``bounds`` (n + 1, 2) are widths and heights, at the ``places`` of the images' ids."""
+        number = len(annotations)
+        nothing = np.zeros(number, bool)
         # By C functions that go over all of them: a file of COCO's size has a million annotations.
         try:
             boxes, images, categories, areas, crowds = (list(map(itemgetter(field), annotations)) for field in _FIELDS)
-            index = self._positions(images)
-            known = np.fromiter(map(contains, repeat(self.categories), categories), bool, len(categories))
-            ignored = np.fromiter(map(contains, annotations, repeat('ignore')), bool, len(annotations))
+            index = np.fromiter(map(places.get, images, repeat(len(places))), int, number)
+            known = np.fromiter(map(contains, repeat(self.categories), categories), bool, number)
+            ignored = np.fromiter(map(contains, annotations, repeat('ignore')), bool, number)
             sides, area = (np.frombuffer(array('d', values)) for values in (chain.from_iterable(boxes), areas))
             proper = (
-                set(map(type, chain(images, categories))) <= {int, str}
+                {*map(type, images), *map(type, categories)} <= {int, str}
                 and set(map(len, boxes)) == {4}
                 and set(map(type, crowds)) == {int}
                 and set(crowds) <= {0, 1}
@@ -149,27 +159,13 @@ class AnnotationRepairer:
             return nothing
         if not proper:
             return nothing
-        sizes = [(image.get('width', math.inf), image.get('height', math.inf)) for image in self.images.values()]
-        width, height = np.array([*sizes, (0, 0)], float)[index].T  # nothing is inside of an image that is not listed
+        width, height = bounds[index].T
         x, y, w, h = sides.reshape(-1, 4).T
         with np.errstate(invalid='ignore'):
             near = (np.abs((x, y, w, h)) < _FARTHEST).all(0)
             inside = (np.minimum(x + w, width) > np.maximum(x, 0)) & (np.minimum(y + h, height) > np.maximum(y, 0))
             large = (w >= 1) & (h >= 1) & (area > 0) & (area < _FARTHEST**2)
         return known & near & inside & large & ~ignored
-
-    def _positions(self, ids: list) -> np.ndarray:
-        """(n,) which of the images each id means, their number where none is."""
-        number = len(self.images)
-        if set(map(type, ids)) == set(map(type, self.images)) == {int} and min(self.images) >= 0:
-            known, wanted = np.fromiter(self.images, int), np.array(ids)
-            largest = int(known.max())
-            if largest < _MOST_PLACES and wanted.dtype == known.dtype:  # faster than a dictionary's random access
-                table = np.full(largest + 2, number)
-                table[known] = np.arange(number)
-                return table[np.where((wanted < 0) | (wanted > largest), largest + 1, wanted)]
-        places = dict(zip(self.images, range(number)))
-        return np.fromiter(map(places.get, ids, repeat(number)), int, len(ids))
 
     def repair(self, annotation: Any) -> list[str]:
         """Repair an annotation in place.

@@ -36,6 +36,7 @@ class CheckedCocoMetric(CocoMetric):
     def __init__(self, ann_file: str | None = None, metric: str | Sequence[str] = 'bbox', **kwargs: Any) -> None:
         super().__init__(ann_file=None, metric=metric, **kwargs)
         self.ann_file = ann_file
+        self.iou_thrs = np.atleast_1d(np.asarray(self.iou_thrs, float))  # pycocotools takes no list
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -86,7 +87,7 @@ class CheckedCocoMetric(CocoMetric):
         found = dict(
             prediction, bboxes=np.array([[-10.0, -10.0, -9.0, -9.0]]), scores=np.zeros(1), labels=np.zeros(1, int)
         )
-        if 'segm' in self.metrics:
+        if 'masks' in prediction:
             found['masks'] = encode_mask_results(np.zeros((1, 1, 1), np.uint8))
         return found
 
