@@ -12,7 +12,9 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +31,7 @@ own_root = {root!r}
 own_train, own_val = {train!r}, {val!r}  # annotation files
 own_images, own_val_images = {train_images!r}, {val_images!r}  # folders that their file names stand in
 own_classes = {classes!r}
+own_words = {{}}  # what to call some of them in instructions: {{{classes[0]!r}: 'words of your own'}}
 own_iters = {iters}  # of the Deformable DETR; VisionLLM trains a third of them
 
 own_data = dict(data_root=own_root, metainfo=dict(classes=own_classes))
@@ -37,14 +40,48 @@ own_val_data = dict(own_data, ann_file=own_val, data_prefix=dict(img=own_val_ima
 """
 
 TRAINING = """
+train_cfg = dict(max_iters={iters}, val_interval={iters} // 4)
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval={iters} // 4, save_last=True, save_best={best!r}))
+"""
+
+BOXES = """
 train_dataloader = dict(dataset=dict(dataset=_base_.own_train_data))
 val_dataloader = dict(dataset=_base_.own_val_data)
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=_base_.own_root + _base_.own_val)
 test_evaluator = val_evaluator
-train_cfg = dict(max_iters={iters}, val_interval={iters} // 4)
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval={iters} // 4, save_last=True, save_best='coco/bbox_mAP'))
+"""
+
+INSTRUCTIONS = """
+ask = dict(categories=_base_.own_words)
+train_pipeline = [*_base_.train_pipeline[:-1], dict(_base_.train_pipeline[-1], **ask)]
+test_pipeline = [*_base_.test_pipeline[:-1], dict(_base_.test_pipeline[-1], **ask)]
+train_dataloader = dict(dataset=dict(dataset=dict(_base_.own_train_data, pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(_base_.own_val_data, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=_base_.own_root + _base_.own_val)
+test_evaluator = val_evaluator
+"""
+
+TASKS = """
+ask = dict(categories=_base_.own_words)
+trained = [
+    dict(task, **_base_.own_train_data, pipeline=[*task.pipeline[:-1], dict(task.pipeline[-1], **ask)])
+    for task in (_base_.detection, _base_.segmentation)
+]
+tested = [
+    dict(task, **_base_.own_val_data, pipeline=[*task.pipeline[:-1], dict(task.pipeline[-1], **ask)])
+    for task in _base_.val_datasets[:2]
+]
+train_dataloader = dict(sampler=dict(weights=[1, 1.5]), dataset=dict(dataset=dict(datasets=trained)))
+val_dataloader = dict(dataset=dict(datasets=tested))
+test_dataloader = val_dataloader
+own_file = dict(ann_file=_base_.own_root + _base_.own_val)
+val_evaluator = dict(
+    dataset_prefixes=('detection', 'segmentation'),
+    metrics=[dict(metric, **own_file) for metric in _base_.val_evaluator.metrics[:2]])
+test_evaluator = val_evaluator
 """
 
 DETECTOR = """\
@@ -59,7 +96,7 @@ _base_ = [{base!r}, './{name}_data.py']
 max_iters = 700  # minutes on one core
 train_dataloader = dict(
     dataset=dict(
-        categories=_base_.own_classes,
+        categories=[_base_.own_words.get(name, name) for name in _base_.own_classes],
         max_categories=min(8, len(_base_.own_classes)),
         length=_base_.batch_size * max_iters))
 train_cfg = dict(max_iters=max_iters)
@@ -67,7 +104,7 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters))
 """
 
 VISIONLLM = """\
-# VisionLLM's stage 1, from both.
+# VisionLLM, from both: {tasks}.
 _base_ = [{base!r}, './{name}_data.py']
 model = dict(
     neck=dict(token_head=dict(num_classes=len(_base_.own_classes))),
@@ -82,19 +119,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', help='folder for the configs; its name goes into theirs')
     parser.add_argument('--data-root', required=True, help='folder of the data')
     parser.add_argument('--train', required=True, help='annotation file in COCO format, below the data root')
-    parser.add_argument('--val', required=True, help='the same for validation')
+    parser.add_argument('--val', help='the same for validation (default: a fifth of the training images)')
     parser.add_argument(
         '--train-images', default='', help="folder of the training images, below the data root (default: '')"
     )
-    parser.add_argument('--val-images', default='', help='the same for validation')
+    parser.add_argument('--val-images', help="the same for validation (default: the training images')")
     parser.add_argument('--classes', nargs='+', help="what to find (default: all of the training file's categories)")
+    parser.add_argument('--masks', action='store_true', help='learn polygons, too, from the segmentations')
     parser.add_argument('--iters', type=int, default=1500, help='of the detector (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.iters < _FEWEST:
         parser.error(f'--iters {args.iters}: schedules begin with a warm-up, {_FEWEST} is the least')
-    args.train, args.val = (os.path.relpath(Path(args.data_root, f), args.data_root) for f in (args.train, args.val))
-    for file in (args.train, args.val):
+    for file in filter(None, (args.train, args.val)):
         check_exists(parser, 'annotation file', str(Path(args.data_root, file)))
+    if args.val_images is None:
+        args.val_images = args.train_images
     return args
 
 
@@ -102,9 +141,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the configs."""
     args = parse_args(argv)
     out, root = Path(args.out), Path(args.data_root).resolve()
-    train = CheckedCOCO(str(root / args.train), args.classes)
+    out.mkdir(parents=True, exist_ok=True)
+    train = CheckedCOCO(str(root / args.train), args.classes, args.masks)
     names = tuple(args.classes or (category['name'] for category in train.dataset['categories']))
-    CheckedCOCO(str(root / args.val), names)  # ends here if it cannot be used
+    if args.val is None:
+        args.train, args.val = split(train, out.resolve())
+    else:
+        CheckedCOCO(str(root / args.val), names, args.masks)  # ends here if it cannot be used
+    args.train, args.val = (os.path.relpath(root / file, root) for file in (args.train, args.val))
     name = out.name
     data = DATA.format(
         root=f'{root}/',
@@ -115,15 +159,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         classes=names,
         iters=args.iters,
     )
+    best = 'segmentation/coco/segm_mAP' if args.masks else 'coco/bbox_mAP'
     files = {
         'data': data,
         'deformable-detr': DETECTOR.format(name=name, base=config(DETECTOR_BASE))
-        + TRAINING.format(iters='_base_.own_iters'),
+        + BOXES
+        + TRAINING.format(iters='_base_.own_iters', best='coco/bbox_mAP'),
         'llm': LANGUAGE_MODEL.format(name=name, base=config('visionllm/llm_tiny_coco_pretrain')),
-        'visionllm': VISIONLLM.format(name=name, base=config('visionllm/visionllm_tiny_coco-mini'))
-        + TRAINING.format(iters='(_base_.own_iters // 3)'),
+        'visionllm': VISIONLLM.format(
+            name=name,
+            base=config(f'visionllm/visionllm_tiny_coco-mini{"_multitask" if args.masks else ""}'),
+            tasks='boxes and polygons by turns' if args.masks else 'boxes',
+        )
+        + (TASKS if args.masks else INSTRUCTIONS)
+        + TRAINING.format(iters='(_base_.own_iters // 3)', best=best),
     }
-    out.mkdir(parents=True, exist_ok=True)
     for kind, text in files.items():
         (out / f'{name}_{kind}.py').write_text(text, encoding='utf-8')
     print(f'{out / f"{name}_data.py"} says where your data is. Look at it, train, and ask:')
@@ -133,6 +183,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'mim train mmvisionllm {config_of[kind]}')
     weights = f'work_dirs/{name}_visionllm/iter_{args.iters // 3}.pth'
     print(f'mim run mmvisionllm infer PHOTO {config_of["visionllm"]} --weights {weights} --out-dir out')
+
+
+def split(coco: CheckedCOCO, folder: Path, seed: int = 0) -> tuple[str, str]:
+    """Write an annotation file of four fifths of the images and one of the others.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        ValueError: if there are fewer than two images.
+    """
+    images = coco.dataset['images']
+    if len(images) < 2:
+        raise ValueError(f'{coco.report.path} lists {len(images)} image: some are needed for validation, name --val')
+    drawn = random.Random(seed).sample(range(len(images)), max(1, round(len(images) / 5)))
+    held_out = {images[i]['id'] for i in drawn}
+    paths = []
+    for part, inside in (('train', False), ('val', True)):
+        document = dict(
+            coco.dataset,
+            images=[image for image in images if (image['id'] in held_out) == inside],
+            annotations=[a for a in coco.dataset['annotations'] if (a['image_id'] in held_out) == inside],
+        )
+        paths.append(folder / f'{part}.json')
+        paths[-1].write_text(json.dumps(document), encoding='utf-8')
+    return str(paths[0]), str(paths[1])
 
 
 def config(name: str) -> str:

@@ -24,4 +24,5 @@ train_dataloader = dict(
         questioned=1.0,
         num_easy=batch_size * max_iters // 2))  # from one object to all over the first half
 train_cfg = dict(max_iters=max_iters)
+auto_scale_lr = dict(base_batch_size=batch_size)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))  # half of that of the first part

@@ -23,4 +23,5 @@ train_dataloader = dict(
         captioned=0.0,
         num_objects=24,
         num_easy=0))
+auto_scale_lr = dict(base_batch_size=batch_size)
 train_cfg = dict(max_iters=max_iters)

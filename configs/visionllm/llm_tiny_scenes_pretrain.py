@@ -36,4 +36,5 @@ param_scheduler = [
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=250))
+auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
 randomness = dict(seed=0)

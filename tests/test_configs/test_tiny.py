@@ -47,6 +47,12 @@ def last_checkpoint(checkpoint):
     return config
 
 
+@pytest.mark.parametrize('name', sorted(path.stem for path in CONFIGS.glob('*/*_tiny*_*.py')))
+def test_learning_rates_are_meant_for_the_batch_size(name):
+    cfg = load(name)
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=cfg.train_dataloader.batch_size)
+
+
 @pytest.mark.parametrize('name', sorted(set(DETECTORS) - set(STAGE_2)))
 def test_pretrained_language_model_fits(name):
     """The decoder takes every weight of the pretraining, whose last checkpoint the config names, or which ships."""

@@ -1,12 +1,13 @@
 """tools/own_data.py: what it writes goes together, and with the data, without an edit."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import EVALUATOR, init_default_scope
 
 from mmdet.registry import DATASETS, METRICS
 from mmvisionllm.datasets.coco_report import AnnotationFileError
@@ -54,7 +55,7 @@ def test_the_trainings_fit_one_another(write):
     last = f'work_dirs/fruits_deformable-detr/iter_{detector.train_cfg.max_iters}.pth'
     assert visionllm.model.init_cfg.checkpoint == last
     assert visionllm.model.bbox_head.init_cfg.checkpoint == f'work_dirs/fruits_llm/iter_{llm.train_cfg.max_iters}.pth'
-    assert llm.train_dataloader.dataset.categories == NAMES
+    assert tuple(llm.train_dataloader.dataset.categories) == NAMES
     assert visionllm.train_cfg.max_iters == 100 and visionllm.train_cfg.val_interval == 25
     assert visionllm.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
 
@@ -69,6 +70,49 @@ def test_the_data_goes_through(write):
     metric = METRICS.build(cfg.val_evaluator)
     metric.dataset_meta = tested.metainfo
     assert len(trained) == len(tested) == 3
+
+
+def test_one_file_is_split(write, load_tool, data):
+    load_tool('own_data').main(['one', '--data-root', str(data), '--train', 'train.json', '--train-images', 'photos'])
+    cfg = Config.fromfile('one/one_visionllm.py')
+    trained, tested = (DATASETS.build(cfg[f'{part}_dataloader'].dataset) for part in ('train', 'val'))
+    ids = [{ds.get_data_info(i)['img_id'] for i in range(len(ds))} for ds in (trained, tested)]
+    assert [len(part) for part in ids] == [2, 1] and ids[0] | ids[1] == {0, 1, 2}
+    metric = METRICS.build(cfg.val_evaluator)
+    metric.dataset_meta = tested.metainfo
+    assert tested[0]['inputs'].shape[0] == 3
+
+
+def test_words_of_ones_own(write):
+    write()
+    path = Path('fruits/fruits_data.py')
+    path.write_text(path.read_text().replace('own_words = {}', "own_words = {'apple': 'round fruit'}"))
+    words = ['round fruit', 'banana', 'orange']
+    cfg = Config.fromfile('fruits/fruits_visionllm.py')
+    for part in ('train', 'val'):
+        sample = DATASETS.build(cfg[f'{part}_dataloader'].dataset)[0]['data_samples']
+        assert set(sample.instruction.categories) <= set(words)
+    assert list(sample.instruction.categories) == words
+    assert list(Config.fromfile('fruits/fruits_llm.py').train_dataloader.dataset.categories) == words
+
+
+def test_masks(write, data):
+    for split in ('train', 'val'):
+        path = data / f'{split}.json'
+        document = json.loads(path.read_text())
+        for annotation in document['annotations']:
+            annotation['segmentation'] = [[5, 5, 25, 5, 25, 25, 5, 25]]
+        path.write_text(json.dumps(document))
+    write('--masks')
+    cfg = Config.fromfile('fruits/fruits_visionllm.py')
+    trained, tested = (DATASETS.build(cfg[f'{part}_dataloader'].dataset) for part in ('train', 'val'))
+    assert len(trained) == len(tested) == 6  # each image with boxes and with polygons
+    polygons = tested[3]['data_samples'].instruction
+    assert polygons.output_format.num_points == 24 and polygons.categories == NAMES
+    assert trained[3]['data_samples'].gt_instances.points.shape[0] == 1
+    assert [metric.ann_file for metric in cfg.val_evaluator.metrics] == [f'{data}/val.json'] * 2
+    EVALUATOR.build(cfg.val_evaluator).dataset_meta = tested.metainfo
+    assert cfg.default_hooks.checkpoint.save_best == 'segmentation/coco/segm_mAP'
 
 
 def test_some_of_the_classes(write):

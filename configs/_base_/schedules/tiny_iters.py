@@ -16,4 +16,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, eta_min=4e-6),
 ]
+# What the learning rate is meant for; `--auto-scale-lr` scales it for other numbers.
+auto_scale_lr = dict(enable=False, base_batch_size=4)
 randomness = dict(seed=0)
