@@ -41,3 +41,16 @@ def test_objects_at_once_and_token_by_token(run):
 def test_ways_to_decode(run, method):
     case = '--num-objects', 3, '--copies', 2, '--case', method, 'predict', 2
     assert run('decoder_scaling', *(part for pair in SMALL.items() for part in pair), *case)['logit_difference'] < 1e-4
+
+
+def test_perfect_predictions(monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    box = dict(id=0, image_id=1, category_id=1, bbox=[10, 10, 30, 20])  # ids from 0, no area, no iscrowd
+    document = dict(images=[dict(id=1, file_name='a.png', width=100, height=80)], categories=[dict(id=1, name='cat')])
+    (tmp_path / 'odd.json').write_text(json.dumps(dict(document, annotations=[box])))
+    (tmp_path / 'broken.json').write_text('[]')
+    monkeypatch.setattr(sys, 'argv', ['', str(tmp_path / 'odd.json'), str(tmp_path / 'broken.json')])
+    importlib.import_module('perfect_predictions').main()
+    *_, odd, broken = capsys.readouterr().out.splitlines()
+    assert odd.startswith('| odd | 1.000 | refused | ') and 'id is 0' in odd and 'without segmentation' in odd
+    assert broken.startswith('| broken | refused | refused | broken.json holds a list')
