@@ -2,8 +2,8 @@
 
     python benchmarks/perfect_predictions.py FILE.json [FILE.json ...] [--classes cat]
 
-Every file goes through the dataset, as in training, and through the evaluator, with boxes and with masks; predicted are the
-objects that the dataset gives. Prints a Markdown table: AP of both, and what was repaired, left out or refused.
+Every file goes through the dataset, as in training, and through the evaluator, with boxes and with masks. The dataset's
+own objects are predicted. Prints a Markdown table: AP of both, and what was repaired, left out or refused.
 """
 
 from __future__ import annotations
