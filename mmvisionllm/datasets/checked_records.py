@@ -24,8 +24,11 @@ Record = TypeVar('Record')
 Kept = TypeVar('Kept')
 Size = tuple[float, float]
 
-#: Longest text in characters, about a quarter of a LLaMA's context.
+#: Longest text in bytes of UTF-8, of which no tokenizer makes more tokens: in LLaMA's context of 2048 or a little more. A
+#: longer answer would be cut there.
 MAX_TEXT_LENGTH = 2000
+#: Longest question, expression or first turn, which cannot be cut: with template and image, it fits in any case.
+MAX_QUERY_LENGTH = 1000
 
 _HALF_SURROGATE = re.compile('[\ud800-\udfff]')
 
@@ -83,13 +86,13 @@ def check_text(text: Any, noun: str, limit: int = MAX_TEXT_LENGTH) -> str:
     """A text that a language model can be given, as it is.
 
     Raises:
-        Unusable: if it is no text, blank, longer than ``limit`` characters, spells one of VisionLLM's own tokens, or is
-            not valid Unicode.
+        Unusable: if it is no text, blank, longer than ``limit`` bytes of UTF-8, spells one of VisionLLM's own tokens, or
+            is not valid Unicode.
     """
     if not isinstance(text, str) or not text.strip():
         raise Unusable(f'empty {noun}')
-    if len(text) > limit:
-        raise Unusable(f'{noun} of more than {limit} characters')
+    if len(text.encode(errors='surrogatepass')) > limit:
+        raise Unusable(f'{noun} of more than {limit} bytes')
     if ADDED_TOKEN_PATTERN.search(text):
         raise Unusable(f'{noun} with a token that VisionLLM reserves')
     if _HALF_SURROGATE.search(text):
@@ -191,7 +194,7 @@ class CheckedDataset(CheckedRecords, BaseDetDataset):
     """Base of the datasets that read text about images.
 
     Args:
-        max_text_length: Longest text in characters; records with longer ones are left out.
+        max_text_length: Longest text in bytes of UTF-8; records with longer ones are left out.
         kwargs: mmdet's ``BaseDetDataset``: ``ann_file``, ``data_root``, ``data_prefix=dict(img=...)``, ``pipeline``, ...
     """
 
@@ -204,8 +207,9 @@ class CheckedDataset(CheckedRecords, BaseDetDataset):
     def _load(self, path: str, *keys: str) -> list[list]:
         return load_lists(path, *keys, backend_args=self.backend_args)
 
-    def _text(self, text: Any, noun: str) -> str:
-        return ' '.join(check_text(text, noun, self.max_text_length).split())
+    def _text(self, text: Any, noun: str, limit: int | None = None) -> str:
+        limit = min(limit or self.max_text_length, self.max_text_length)
+        return ' '.join(check_text(text, noun, limit).split())
 
     def _sample(self, file_name: str, **fields: Any) -> dict:
         """A sample without boxes, ready for mmdet's ``LoadImageFromFile`` and ``LoadAnnotations``."""

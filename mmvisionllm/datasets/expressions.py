@@ -10,7 +10,16 @@ from mmdet.datasets import MDETRStyleRefCocoDataset
 from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import DATASETS
 
-from .checked_records import CheckedDataset, CheckedRecords, Size, Unusable, check_box, check_text, field
+from .checked_records import (
+    MAX_QUERY_LENGTH,
+    CheckedDataset,
+    CheckedRecords,
+    Size,
+    Unusable,
+    check_box,
+    check_text,
+    field,
+)
 
 _NOUN, _OBJECTS = 'expressions', 'objects of instances_file'
 
@@ -99,7 +108,7 @@ class RefExpDataset(CheckedDataset):
             raise Unusable(f'{_NOUN} about images that instances_file does not list')
         sample = self._sample(
             field(record, 'file_name', str, _NOUN),
-            text=self._text(record.get('expression'), _NOUN),
+            text=self._text(record.get('expression'), _NOUN, MAX_QUERY_LENGTH),
             img_id=index,
             image_id=image_id,
         )
@@ -136,7 +145,7 @@ class RefCocoExpressionDataset(CheckedRecords, MDETRStyleRefCocoDataset):
         return self.keep(samples, self._read)
 
     def _read(self, sample: dict) -> dict:
-        text = ' '.join(check_text(sample['text'], _NOUN).lower().split())
+        text = ' '.join(check_text(sample['text'], _NOUN, MAX_QUERY_LENGTH).lower().split())
         size = sample['width'], sample['height']
         boxes = [check_box(instance['bbox'], _NOUN, size) for instance in sample['instances']]
         return sample | dict(text=text, instances=_instances(boxes))

@@ -7,7 +7,7 @@ from typing import Any
 from mmdet.registry import DATASETS
 from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN
 
-from .checked_records import CheckedDataset, Unusable, check_text, field
+from .checked_records import MAX_QUERY_LENGTH, CheckedDataset, Unusable, check_text, field
 
 _NOUN = 'conversations'
 _SPEAKERS = ('human', 'gpt')
@@ -45,5 +45,6 @@ class LLaVAInstructDataset(CheckedDataset):
             if not text.startswith(IMAGE_TOKEN) and not text.endswith(IMAGE_TOKEN):
                 raise Unusable(f'{_NOUN} without {IMAGE_TOKEN} at an end of the first turn')
             text = text.replace(IMAGE_TOKEN, '', 1)
-        check_text(text, f'turns of {_NOUN}', self.max_text_length)
+        limit = min(MAX_QUERY_LENGTH, self.max_text_length) if first else self.max_text_length
+        check_text(text, f'turns of {_NOUN}', limit)
         return {'from': speaker, 'value': value}

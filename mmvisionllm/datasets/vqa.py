@@ -7,7 +7,7 @@ from typing import Any
 
 from mmdet.registry import DATASETS
 
-from .checked_records import CheckedDataset, Unusable, field
+from .checked_records import MAX_QUERY_LENGTH, CheckedDataset, Unusable, field
 
 _NOUN = 'questions'
 
@@ -25,7 +25,7 @@ class VQADataset(CheckedDataset):
             VQA v2's test splits.
         img_name_tmpl: File name of an image by its id, as VQA v2 gives nothing else:
             ``'COCO_train2014_{:012d}.jpg'``.
-        max_question_length: Longest question in characters; longer ones are left out.
+        max_question_length: Longest question in bytes of UTF-8; longer ones are left out.
         per_image: One sample per image, for training: its fields are lists, and its questions are asked one after another
             in one answer, which teaches as much as a sample for each in a fraction of the time.
         kwargs: See :class:`CheckedDataset`.
@@ -39,7 +39,7 @@ class VQADataset(CheckedDataset):
         question_file: str,
         ann_file: str = '',
         img_name_tmpl: str = '{:012d}.jpg',
-        max_question_length: int = 1000,
+        max_question_length: int = MAX_QUERY_LENGTH,
         per_image: bool = False,
         **kwargs: Any,
     ) -> None:

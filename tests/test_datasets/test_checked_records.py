@@ -67,7 +67,7 @@ def test_fields():
         (None, 'empty words'),
         (3, 'empty words'),
         (' \n\t', 'empty words'),
-        ('x' * 11, 'words of more than 10 characters'),
+        ('x' * 11, 'words of more than 10 bytes'),
         ('a <c3>', 'words with a token that VisionLLM reserves'),
         ('<image>', 'words with a token that VisionLLM reserves'),
         ('\ud800', 'words that are not valid Unicode'),

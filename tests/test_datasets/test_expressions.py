@@ -37,7 +37,7 @@ def test_what_is_left_out_is_counted_and_logged(build, tmp_path, log):
     dataset = build('RefExpDataset', [*bad, RECORD], instances_file='sizes.json')
     assert dataset.skipped == {
         'empty expressions': 2,
-        'expressions of more than 2000 characters': 1,
+        'expressions of more than 1000 bytes': 1,
         'expressions whose box has no area': 1,
         'expressions whose box lies outside of the image': 1,
         'expressions without "bbox_xyxy" (null if nothing fits)': 1,

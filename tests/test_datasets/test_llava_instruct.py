@@ -32,7 +32,7 @@ BAD = {
     'conversations without <image> at an end of the first turn': record('See <image>?', 'Yes.'),
     'turns of conversations with a token that VisionLLM reserves': record('<image> Hm?', 'Yes <image>.'),
     'empty turns of conversations': record('<image>\n', 'Yes.'),
-    'turns of conversations of more than 100 characters': record('<image> Hm?', 'Yes. ' * 30),
+    'turns of conversations of more than 100 bytes': record('<image> Hm?', 'Yes. ' * 30),
     'conversations without a proper "from"': dict(image='1.jpg', conversations=[{}, {}]),
     'conversations without a proper "value"': dict(image='1.jpg', conversations=[{'from': 'human', 'value': 3}, {}]),
 }

@@ -72,7 +72,7 @@ def test_what_is_left_out_is_counted_and_logged(vqa, tmp_path, log):
         'empty answers': 1,
         'annotations without answers': 1,
         'annotations without a proper "answers"': 1,
-        'questions of more than 1000 characters': 1,
+        'questions of more than 1000 bytes': 1,
         'empty questions': 1,
         'questions without a proper "image_id"': 1,
         'questions without a proper "question_id"': 1,
@@ -86,7 +86,7 @@ def test_what_is_left_out_is_counted_and_logged(vqa, tmp_path, log):
 def test_longer_questions_on_demand(vqa):
     long = question(1, 'x' * 10_000)
     assert len(vqa([long], max_question_length=10_000)) == 1
-    with pytest.raises(ValueError, match=r'1 questions of more than 1000 characters.*no sample'):
+    with pytest.raises(ValueError, match=r'1 questions of more than 1000 bytes.*no sample'):
         vqa([long])
 
 

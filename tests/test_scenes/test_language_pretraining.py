@@ -83,6 +83,15 @@ def test_objects_that_resemble_several_names_and_tokens_that_show_nothing(small,
     assert alike.min() < 0.7 < alike.max() and alike.mean() > 0.2  # some more than others
 
 
+def test_nothing_that_is_asked_for_does_not_spoil_the_running_accuracy(small, samples):
+    model = build(small, lookup_accuracy=0.95)
+    model(samples)
+    before = model.accuracy.clone()
+    outside = [replace(s, classes=(-1,) * len(s.classes)) for s in samples]
+    assert model(outside)['acc'] == 0
+    assert torch.isfinite(before) and model.accuracy == before
+
+
 def test_the_stage_is_resumed(small, samples):
     model, resumed = (build(small, lookup_accuracy=0.95) for _ in range(2))
     model.accuracy.fill_(2)

@@ -17,7 +17,7 @@ from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import CLASS_QUERY, MAX_POINTS
 
 from ..language_models import LanguageModel
-from .prompt import embed_prefix
+from .prompt import embed_prefix, instruction_ids
 from .set_loss import mean_over_ranks
 
 
@@ -96,7 +96,7 @@ class FormatParser(nn.Module):
             # Without a category set there is nothing but a text to answer with.
             self.cache[text] = OutputFormat(0)
             if instruction.categories:
-                (logits,) = format_logits(language_model, [instruction], MAX_POINTS)
+                (logits,) = format_logits(language_model, [instruction], most_points(language_model, instruction))
                 self.cache[text] = read_format(logits)
         read = [replace(i, output_format=self.cache[i.text]) for i in instructions]
         for text in list(self.cache)[: -self.max_cached]:  # the oldest
@@ -105,15 +105,22 @@ class FormatParser(nn.Module):
 
 
 def read_format(logits: Tensor) -> OutputFormat:
-    """Constrained greedy generation, from (1 + 1 + 2 * MAX_POINTS, columns) logits."""
+    """Constrained greedy generation, from (1 + 1 + 2 * longest, columns) logits."""
     if logits[0, -2] > logits[0, 0]:
         return OutputFormat(0)
-    for num_points in range(MIN_POINTS, MAX_POINTS):
+    longest = len(logits) // 2 - 1
+    for num_points in range(MIN_POINTS, longest):
         # Row 0 stands behind the text, and column 0 for <cls>: behind <yN> and for <x(N+1)>, both are 1 + 2N.
         place = 1 + 2 * num_points
         if logits[place, -1] > logits[place, place]:
             return OutputFormat(num_points)
-    return OutputFormat(MAX_POINTS)
+    return OutputFormat(longest)
+
+
+def most_points(language_model: LanguageModel, instruction: Instruction) -> int:
+    """Points of the longest format that the language model has positions for behind an instruction."""
+    room = language_model.max_length - len(instruction_ids(language_model, instruction, 1))
+    return max(MIN_POINTS, min(MAX_POINTS, (room - 1) // 2))
 
 
 def format_logits(language_model: LanguageModel, instructions: Sequence[Instruction], num_points: int) -> Tensor:

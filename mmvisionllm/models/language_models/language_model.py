@@ -230,9 +230,10 @@ class LanguageModel(SavedWithoutItsFiles, BaseModule):
     def text_loss(self, texts: Sequence[str]) -> Tensor:
         """Mean next-token cross-entropy of texts, each from beginning-of-sequence to end-of-sequence.
 
-        The mean is over the tokens of all processes, of which some may have no texts.
+        The mean is over the tokens of all processes, of which some may have no texts. A text ends where the model has no
+        more positions.
         """
-        rows = [[*self.tokenizer.encode(t, bos=True), self.tokenizer.eos_id] for t in texts]
+        rows = [[*self.tokenizer.encode(t, bos=True), self.tokenizer.eos_id][: self.max_length] for t in texts]
         device = self.added.input.device
         total, count = self.added.input.sum() * 0, torch.zeros((), device=device)
         if rows:

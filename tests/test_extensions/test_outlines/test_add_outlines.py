@@ -63,3 +63,8 @@ def test_samples_without_masks_are_left_as_they_are():
     boxes = DetDataSample(gt_instances=InstanceData(bboxes=torch.rand(2, 4), labels=torch.zeros(2)))
     assert 'outlines' not in run(boxes, dict(type='AddOutlines'))
     TRANSFORMS.build(dict(type='AddOutlines'))(dict(data_samples=DetDataSample()))
+
+
+def test_an_image_without_objects():
+    objects = run(sample(), dict(type='AddOutlines', keep_masks=True))
+    assert len(objects) == 0 and len(objects.outlines) == 0

@@ -8,8 +8,8 @@ import torch
 from mmvisionllm.instructions import OutputFormat
 from mmvisionllm.instructions.formats import MIN_POINTS
 from mmvisionllm.instructions.vocabulary import MAX_POINTS
-from mmvisionllm.models.heads.format_parser import FormatParser, format_logits, read_format
-from mmvisionllm.models.heads.prompt import embed_prefix
+from mmvisionllm.models.heads.format_parser import FormatParser, format_logits, most_points, read_format
+from mmvisionllm.models.heads.prompt import embed_prefix, instruction_ids
 
 SETS = ('Find <class> as <format> in <image>', '<image> Where are <class>? Answer in tuples <format>, please.')
 
@@ -87,6 +87,19 @@ def test_the_reading_of_a_text_is_everyones_who_asks_with_it(decoder, make):
     one, two = decoder.parse_formats([first, other])
     assert one.output_format == two.output_format
     assert (one.label_ids, two.label_ids) == (first.label_ids, other.label_ids)
+
+
+def test_an_instruction_that_hardly_fits_is_read(small, make):
+    """The longest format has 129 tokens, for which there may be no positions."""
+    instruction = make.instruct(text=SETS[0])
+    used = len(instruction_ids(reader(small, make).language_model, instruction, 1))
+    decoder = reader(small, make, language_model=small.language_model(config__max_position_embeddings=used + 21))
+    assert most_points(decoder.language_model, instruction) == 10
+    with torch.no_grad():
+        (logits,) = format_logits(decoder.language_model, [instruction], 10)
+    logits[:, -2:] -= 1e3  # no end
+    assert read_format(logits) == OutputFormat(10)
+    assert decoder.parse_formats([instruction])[0].output_format.num_points <= 10
 
 
 def test_without_categories_there_is_only_text_to_answer_with(decoder, make):
