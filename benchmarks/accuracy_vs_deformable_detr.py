@@ -130,11 +130,16 @@ def summarize(start_iters: int) -> None:
     found = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f'{Path(__file__).stem}_{start_iters}_*.json'))]
     if not found:
         raise SystemExit('no seed has been measured yet')
+    print_table(found)
+    print(f'\nratio of AP: {spread([f["ratio_AP"] for f in found])}')
+
+
+def print_table(found: list[dict]) -> None:
+    """Mean and deviation of some seeds' results."""
     print(f'{len(found)} seeds: {[f["seed"] for f in found]}\n\n| | AP | AP50 | AP75 |\n|---|---:|---:|---:|')
     for name in ('start', 'deformable_detr', 'visionllm'):
         columns = [[f[name][key] for f in found] for key in KEYS]
         print(f'| {name} | {" | ".join(map(spread, columns))} |')
-    print(f'\nratio of AP: {spread([f["ratio_AP"] for f in found])}')
 
 
 def spread(values: list[float]) -> str:

@@ -15,7 +15,7 @@ import argparse
 import json
 from pathlib import Path
 
-from accuracy_vs_deformable_detr import RESULTS, brief, spread, step_seconds
+from accuracy_vs_deformable_detr import RESULTS, brief, print_table, spread, step_seconds
 from common import ROOT, test, train
 from mmengine.config import Config
 
@@ -66,9 +66,7 @@ def summarize(name: str) -> None:
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f'own_data_{name}_*.json'))]
     if not found:
         raise SystemExit('no seed has been measured yet')
-    print(f'{len(found)} seeds: {[f["seed"] for f in found]}\n\n| | AP | AP50 | AP75 |\n|---|---:|---:|---:|')
-    for row in ('start', 'deformable_detr', 'visionllm'):
-        print(f'| {row} | {" | ".join(spread([f[row][key] for f in found]) for key in ("AP", "AP50", "AP75"))} |')
+    print_table(found)
     print(f'\nratio of AP50: {spread([f["ratio_AP50"] for f in found])}')
 
 

@@ -1,8 +1,8 @@
 # Copyright (c) The mmvisionllm authors. Licensed under the Apache License 2.0.
 """Configs for data of your own: write them, and the commands that train them.
 
-A file of five lines says where the data is and what is in it; the trainings of the recipe beside it, a Deformable DETR, a
-small language model on the names, and VisionLLM from both, read it there.
+A file of a few lines says where the data is and what is in it; the trainings of the recipe beside it, a Deformable DETR,
+a small language model on the names, and VisionLLM from both, read it there.
 
 Examples:
     python tools/own_data.py fruits --data-root data/fruits --train annotations/train.json --val annotations/val.json
