@@ -24,8 +24,8 @@ Record = TypeVar('Record')
 Kept = TypeVar('Kept')
 Size = tuple[float, float]
 
-#: Longest text in bytes of UTF-8, of which a tokenizer makes at most as many tokens. Answers that the language model has no
-#: positions for are cut, see ``encode_turns``.
+#: Longest text in bytes of UTF-8, of which a tokenizer makes at most as many tokens. Answers that the language model has
+#: no positions for are cut, see ``encode_turns``.
 MAX_TEXT_LENGTH = 2000
 #: Longest question, expression or first turn, which cannot be cut: with template and image, it fits into LLaMA's 2048.
 MAX_QUERY_LENGTH = 1000
