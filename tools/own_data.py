@@ -136,12 +136,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the configs."""
     args = parse_args(argv)
-    out, root = Path(args.out), Path(args.data_root).absolute()
+    out, root = Path(args.out), Path(args.data_root).resolve()  # '..' leaves a linked folder by its real parent
     out.mkdir(parents=True, exist_ok=True)
     train = CheckedCOCO(str(root / args.train), args.classes, args.masks)
     names = tuple(args.classes or (category['name'] for category in train.dataset['categories']))
     if args.val is None:
-        args.train, args.val = split(train, out.absolute())
+        args.train, args.val = split(train, out.resolve())
     else:
         CheckedCOCO(str(root / args.val), names, args.masks)  # ends here if it cannot be used
     args.train, args.val = (os.path.relpath(root / file, root) for file in (args.train, args.val))

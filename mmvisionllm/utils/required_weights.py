@@ -10,6 +10,9 @@ from typing import Any
 
 from torch import nn
 
+# A checkpoint with more parts that do not fit is another model's.
+_MOST_NAMED = 4
+
 
 def require_checkpoints(init_cfgs: Mapping[str, dict | list[dict] | None]) -> None:
     """Check that what a model starts from is there, all of it at once, before mmengine looks for it.
@@ -41,19 +44,16 @@ def require_checkpoints(init_cfgs: Mapping[str, dict | list[dict] | None]) -> No
     )
 
 
-def check_weights(model: nn.Module, state_dict: Mapping[str, Any], allow_missing: Sequence[str] = ()) -> None:
-    """Refuse a checkpoint that would leave trained parts of the model at random.
+def wrong_weights(model: nn.Module, state_dict: Mapping[str, Any], allow_missing: Sequence[str] = ()) -> dict[str, str]:
+    """Trained weights that a checkpoint would leave at random, by name, and what is wrong with each.
 
-    mmengine only warns of them. Frozen parts may be missing, as they come from their own files; not so the weights of a
-    Hugging Face model that was built without files.
+    Frozen parts may be missing, as they come from their own files; not so the weights of a Hugging Face model that was
+    built without files.
 
     Args:
         model: The model.
         state_dict: The checkpoint's weights.
-        allow_missing: Beginnings of the names of weights that may be missing.
-
-    Raises:
-        ValueError: if a weight is missing or has another shape.
+        allow_missing: Beginnings of the names of weights that may be missing or of another shape.
     """
     shapes = {key.removeprefix('module.'): getattr(v, 'shape', None) for key, v in state_dict.items()}
     names = dict(model.named_parameters())
@@ -64,14 +64,38 @@ def check_weights(model: nn.Module, state_dict: Mapping[str, Any], allow_missing
             own = {name for name in names if name.startswith(f'{start}{module.part_from_files}.')}
             needed |= own
             needed -= set(module.weights_elsewhere(own, start))
-    wrong = []
+    wrong = {}
     for name in names:
         if name not in needed or name.startswith(tuple(allow_missing)):
             continue
         if name not in shapes:
-            wrong.append(f'{name} is missing')
+            wrong[name] = f'{name} is missing'
         elif shapes[name] != names[name].shape:
-            wrong.append(f'{name} {tuple(shapes[name])} instead of {tuple(names[name].shape)}')
-    if wrong:
-        shown = '; '.join(wrong[:3]) + ('; ...' if len(wrong) > 3 else '')
-        raise ValueError(f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}')
+            wrong[name] = f'{name} {tuple(shapes[name])} instead of {tuple(names[name].shape)}'
+    return wrong
+
+
+def check_weights(
+    model: nn.Module, state_dict: Mapping[str, Any], allow_missing: Sequence[str] = (), remedy: str = ''
+) -> None:
+    """Refuse a checkpoint that would leave trained parts of the model at random, of which mmengine only warns.
+
+    Args:
+        model: The model.
+        state_dict: The checkpoint's weights.
+        allow_missing: As in :func:`wrong_weights`.
+        remedy: How to allow what is wrong, with ``{}`` for a list of names.
+
+    Raises:
+        ValueError: if a weight is missing or has another shape.
+    """
+    wrong = wrong_weights(model, state_dict, allow_missing)
+    if not wrong:
+        return
+    shown = '; '.join(list(wrong.values())[:3]) + ('; ...' if len(wrong) > 3 else '')
+    # The branches of all layers have one beginning.
+    starts = list(dict.fromkeys('.'.join(name.split('.')[:2]) for name in wrong))
+    raise ValueError(
+        f'the checkpoint does not fit the config, {len(wrong)} trained weights are wrong: {shown}'
+        + (remedy.format(starts) if len(starts) <= _MOST_NAMED else '')
+    )

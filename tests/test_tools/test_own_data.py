@@ -83,6 +83,14 @@ def test_one_file_is_split(write, load_tool, data):
     assert tested[0]['inputs'].shape[0] == 3
 
 
+def test_one_file_is_split_in_a_linked_folder(write, load_tool, data, tmp_path):
+    (tmp_path / 'links').mkdir()
+    link = tmp_path / 'links' / 'deep'
+    link.symlink_to(data, target_is_directory=True)
+    load_tool('own_data').main(['one', '--data-root', str(link), '--train', 'train.json', '--train-images', 'photos'])
+    DATASETS.build(Config.fromfile('one/one_visionllm.py').train_dataloader.dataset)
+
+
 def test_words_of_ones_own(write):
     write()
     path = Path('fruits/fruits_data.py')

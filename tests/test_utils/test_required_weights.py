@@ -25,6 +25,8 @@ def test_what_trains_must_be_there(net):
     with pytest.raises(ValueError, match=r'a.bias \(2,\) instead of \(3,\)'):
         check_weights(net, {**state, 'a.bias': torch.zeros(2)})
     check_weights(net, {}, allow_missing=['a.'])
+    with pytest.raises(ValueError, match=r"2, 3\) instead of \(3, 2\). Allow \['a.weight'\]"):
+        check_weights(net, {**state, 'a.weight': torch.zeros(2, 3)}, remedy='. Allow {}')
 
 
 def test_a_frozen_language_model_from_files_may_be_missing_and_one_without_may_not(small, llm_folder):

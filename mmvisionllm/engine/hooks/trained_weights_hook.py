@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmdet.registry import HOOKS
 from mmvisionllm.utils.required_weights import check_weights
+
+_REMEDY = (
+    '. To train them anew, as for other classes, say so: --cfg-options default_hooks.trained_weights.allow_missing="{}"'
+)
 
 
 @HOOKS.register_module()
@@ -20,8 +24,9 @@ class TrainedWeightsHook(Hook):
     mmengine loads what there is and only warns of the rest, be it for ``resume``, ``load_from`` or a test.
 
     Args:
-        allow_missing: Beginnings of the names of weights that may be missing, e.g. ``('bbox_head.',)`` to start from a
-            detector without a decoder. Where a config is given: ``default_hooks.trained_weights.allow_missing``.
+        allow_missing: Beginnings of the names of weights that may be missing or of another shape, e.g.
+            ``('bbox_head.',)`` to start from a detector without a decoder, or ``('bbox_head.cls_branches',)`` from one
+            of other classes. Where a config is given: ``default_hooks.trained_weights.allow_missing``.
     """
 
     def __init__(self, allow_missing: Sequence[str] = ()) -> None:
@@ -34,7 +39,8 @@ class TrainedWeightsHook(Hook):
             ValueError: if a trained weight is missing or has another shape.
         """
         state = checkpoint.get('state_dict', checkpoint)
-        check_weights(_unwrapped(runner.model), state, self.allow_missing)
+        starts = isinstance(runner._train_loop, BaseLoop) and not runner._resume  # a loop once it trains, a dict before
+        check_weights(_unwrapped(runner.model), state, self.allow_missing, _REMEDY if starts else '')
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
