@@ -23,6 +23,8 @@ from mmvisionllm.utils.launch import check_exists
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 _FEWEST = 300
+# Of the language model: three names are looked up after 80 iterations.
+ITERS_PER_NAME, _FEWEST_LLM, _MOST_LLM = 40, 120, 2000
 DETECTOR_BASE = 'deformable_detr/deformable-detr-refine_tiny_coco-mini'
 
 DATA = """\
@@ -34,6 +36,7 @@ own_classes = {classes!r}
 own_words = {{}}  # what to call some of them in instructions: {{{classes[0]!r}: 'words of your own'}}
 own_scale = ({scale}, {scale})  # pixels that the longer side of an image is made; half as many train four times as fast
 own_iters = {iters}  # of the Deformable DETR; VisionLLM trains a third of them
+own_llm_iters = {llm_iters}  # of the language model on the names; `acc` in its log says how many it looks up right
 
 own_data = dict(data_root=own_root, metainfo=dict(classes=own_classes))
 own_train_data = dict(own_data, ann_file=own_train, data_prefix=dict(img=own_images))
@@ -84,25 +87,33 @@ model = dict(bbox_head=dict(num_classes=len(_base_.own_classes)))
 """
 
 LANGUAGE_MODEL = """\
-# A small language model learns to look the names up in an instruction.
+# The small language model that ships, pretrained on the scenes' texts, learns to look the names up in an instruction.
 _base_ = [{base!r}, './{name}_data.py']
-max_iters = 700  # minutes on one core
+model = dict(
+    bbox_head=dict(
+        init_cfg=dict(type='Pretrained', checkpoint='mmvisionllm://llm_tiny_scenes', prefix='bbox_head')))
 train_dataloader = dict(
     dataset=dict(
         categories=[_base_.own_words.get(name, name) for name in _base_.own_classes],
         max_categories=min(8, len(_base_.own_classes)),
-        length=_base_.batch_size * max_iters))
-train_cfg = dict(max_iters=max_iters)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters))
+        length=_base_.batch_size * _base_.own_llm_iters))
+train_cfg = dict(max_iters=_base_.own_llm_iters)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))  # half of that from nothing
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=_base_.own_llm_iters), logger=dict(interval=10))
 """
 
 VISIONLLM = """\
 # VisionLLM, from both: {tasks}.
 _base_ = [{base!r}, './{name}_data.py']
+tokenizer = {tokenizer!r}  # the language model's that ships
 model = dict(
-    neck=dict(token_head=dict(num_classes=len(_base_.own_classes))),
+    neck=dict(
+        token_head=dict(num_classes=len(_base_.own_classes)),
+        text_encoder=dict(tokenizer=tokenizer)),
     init_cfg=dict(checkpoint=f'work_dirs/{name}_deformable-detr/iter_{{_base_.own_iters}}.pth'),
-    bbox_head=dict(init_cfg=dict(checkpoint='work_dirs/{name}_llm/iter_700.pth')))
+    bbox_head=dict(
+        language_model=dict(tokenizer=tokenizer),
+        init_cfg=dict(checkpoint=f'work_dirs/{name}_llm/iter_{{_base_.own_llm_iters}}.pth')))
 """
 
 
@@ -155,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         classes=names,
         scale=args.scale,
         iters=args.iters,
+        llm_iters=min(max(ITERS_PER_NAME * len(names), _FEWEST_LLM), _MOST_LLM),
     )
     best = 'segmentation/coco/segm_mAP' if args.masks else 'coco/bbox_mAP'
     files = {
@@ -162,10 +174,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         'deformable-detr': DETECTOR.format(name=name, base=config(DETECTOR_BASE))
         + BOXES.format(steps='[:-1]')  # without the instruction
         + TRAINING.format(iters='_base_.own_iters', best='coco/bbox_mAP'),
-        'llm': LANGUAGE_MODEL.format(name=name, base=config('visionllm/llm_tiny_coco_pretrain')),
+        'llm': LANGUAGE_MODEL.format(name=name, base=config('visionllm/llm_tiny_scenes_pretrain')),
         'visionllm': VISIONLLM.format(
             name=name,
             base=config(f'visionllm/visionllm_tiny_coco-mini{"_multitask" if args.masks else ""}'),
+            tokenizer=str(CONFIGS / '_base_/tokenizers/scenes'),
             tasks='boxes and polygons by turns' if args.masks else 'boxes',
         )
         + (MASKS if args.masks else BOXES.format(steps=''))
