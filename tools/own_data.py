@@ -86,6 +86,12 @@ _base_ = [{base!r}, './{name}_data.py']
 model = dict(bbox_head=dict(num_classes=len(_base_.own_classes)))
 """
 
+START = """
+load_from = {load_from!r}
+# Its own classes and number of queries.
+default_hooks['trained_weights'] = dict(allow_missing=('bbox_head.cls_branches', 'query_embedding'))
+"""
+
 LANGUAGE_MODEL = """\
 # The small language model that ships, pretrained on the scenes' texts, learns to look the names up in an instruction.
 _base_ = [{base!r}, './{name}_data.py']
@@ -134,7 +140,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--scale', type=int, default=256, help='longer side of the images in pixels (default: %(default)s)'
     )
     parser.add_argument('--iters', type=int, default=1500, help='of the detector (default: %(default)s)')
+    parser.add_argument('--load-from', help='a Deformable DETR of the same sizes to start from (default: nothing)')
     args = parser.parse_args(argv)
+    if args.load_from:
+        check_exists(parser, 'checkpoint', args.load_from)
     if args.iters < _FEWEST:
         parser.error(f'--iters {args.iters}: schedules begin with a warm-up, {_FEWEST} is the least')
     for file in filter(None, (args.train, args.val)):
@@ -173,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         'data': data,
         'deformable-detr': DETECTOR.format(name=name, base=config(DETECTOR_BASE))
         + BOXES.format(steps='[:-1]')  # without the instruction
-        + TRAINING.format(iters='_base_.own_iters', best='coco/bbox_mAP'),
+        + TRAINING.format(iters='_base_.own_iters', best='coco/bbox_mAP')
+        + (START.format(load_from=os.path.abspath(args.load_from)) if args.load_from else ''),
         'llm': LANGUAGE_MODEL.format(name=name, base=config('visionllm/llm_tiny_scenes_pretrain')),
         'visionllm': VISIONLLM.format(
             name=name,

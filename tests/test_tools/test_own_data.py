@@ -6,12 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import EVALUATOR, init_default_scope
 
-from mmdet.registry import DATASETS, METRICS
+from mmdet.registry import DATASETS, METRICS, MODELS
 from mmvisionllm.datasets.coco_report import AnnotationFileError
+from mmvisionllm.utils.required_weights import wrong_weights
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = ('apple', 'banana', 'orange')
 
 
@@ -102,6 +105,18 @@ def test_words_of_ones_own(write):
         assert set(sample.instruction.categories) <= set(words)
     assert list(sample.instruction.categories) == words
     assert list(Config.fromfile('fruits/fruits_llm.py').train_dataloader.dataset.categories) == words
+
+
+def test_the_detector_starts_from_that_of_the_scenes(write, tmp_path):
+    scenes = MODELS.build(Config.fromfile(CONFIGS / 'deformable_detr/deformable-detr-refine_tiny_scenes.py').model)
+    checkpoint = tmp_path / 'scenes.pth'
+    torch.save(dict(state_dict=scenes.state_dict()), checkpoint)
+    write('--load-from', str(checkpoint))
+    cfg = Config.fromfile('fruits/fruits_deformable-detr.py')
+    assert cfg.load_from == str(checkpoint) and cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+    allowed = cfg.default_hooks.trained_weights.allow_missing
+    model = MODELS.build(cfg.model)
+    assert wrong_weights(model, scenes.state_dict()) and not wrong_weights(model, scenes.state_dict(), allowed)
 
 
 def test_masks(write, data):
