@@ -21,7 +21,14 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmdet.utils import ConfigType
 from mmvisionllm.datasets import AttachInstruction
-from mmvisionllm.instructions import Instruction, InstructionError, OutputFormat, load_templates, without_categories
+from mmvisionllm.instructions import (
+    Instruction,
+    InstructionError,
+    OutputFormat,
+    categories_of_prompt,
+    load_templates,
+    without_categories,
+)
 from mmvisionllm.models import VisionLLM
 from mmvisionllm.utils.checkpoint import mmengine_reads_safely
 from mmvisionllm.utils.required_weights import check_weights
@@ -60,7 +67,7 @@ class VisionLLMInferencer(DetInferencer):
         UnpicklingError: if it holds objects that could run code when they are read.
     """
 
-    preprocess_kwargs: set = {'instruction', 'asked'}
+    preprocess_kwargs: set = {'instructions', 'asked'}
 
     def __call__(
         self,
@@ -72,6 +79,8 @@ class VisionLLMInferencer(DetInferencer):
         batch_size: int = 1,
         return_vis: bool = True,
         recursive: bool = False,
+        texts: str | Sequence[str] | None = None,
+        custom_entities: bool = False,
         **kwargs: Any,
     ) -> dict[str, list]:
         """Detect and draw.
@@ -89,6 +98,9 @@ class VisionLLMInferencer(DetInferencer):
             batch_size: Images that go through the model together.
             return_vis: Draw, also if there is no ``out_dir``.
             recursive: Of a folder, the images in its folders, too.
+            texts: Categories as mmdet's text prompt, for all images or one for each, see
+                :func:`~mmvisionllm.instructions.categories_of_prompt`.
+            custom_entities: As in mmdet: the prompt holds the names themselves, with ``' . '`` between them.
             kwargs: As in mmdet: ``out_dir``, ``pred_score_thr``, ``show``, ``draw_pred``, ``no_save_vis``,
                 ``no_save_pred``, ``return_datasamples``, ``print_result``, ``wait_time``.
 
@@ -103,22 +115,30 @@ class VisionLLMInferencer(DetInferencer):
         Raises:
             InstructionError, FormatError: if no model could follow the instruction.
             ImageReadError: if an image cannot be read.
+            TypeError: for ``texts`` beside an instruction or categories.
+            ValueError: for another number of texts than of images.
 
         Warns:
             UserWarning: for categories that were not in the training of a model whose language model knows no others.
         """
-        if kwargs.get('texts') is not None:
-            raise TypeError('VisionLLM takes instruction=... and categories=[...], not texts=...')
+        asked = self.make_instruction(instruction, categories, task, question)
         if isinstance(inputs, (str, os.PathLike)) and os.path.isdir(inputs):
             inputs = images_in(os.fspath(inputs), recursive) or inputs
         inputs = self._inputs_to_list(inputs)
+        instructions = [asked] * len(inputs)
+        if texts is not None:
+            if asked is not None:
+                raise TypeError('texts=... name categories: leave out instruction, categories, task and question')
+            instructions = self._prompted([texts] * len(inputs) if isinstance(texts, str) else texts, custom_entities)
+            if len(instructions) != len(inputs):
+                raise ValueError(f'{len(instructions)} texts for {len(inputs)} images: give one text, or one per image')
         names = zip(inputs, output_names(inputs))
         self._output_names = {image: name for image, name in names if isinstance(image, str)}
         return super().__call__(
             inputs,
             batch_size=batch_size,
             return_vis=return_vis,
-            instruction=self.make_instruction(instruction, categories, task, question),
+            instructions=instructions,
             asked=categories[0] if task == 'grounding' and categories else question,
             **kwargs,
         )
@@ -151,6 +171,9 @@ class VisionLLMInferencer(DetInferencer):
             self._warn_of_new_words(made.categories)
         return made
 
+    def _prompted(self, texts: Sequence[str], custom_entities: bool) -> list[Instruction]:
+        return [self.make_instruction(categories=categories_of_prompt(text, custom_entities)) for text in texts]
+
     def _warn_of_new_words(self, categories: Sequence[str]) -> None:
         """A language model that was not pretrained knows the words that it was trained on."""
         classes = (self.model.dataset_meta or {}).get('classes', categories)
@@ -167,17 +190,18 @@ class VisionLLMInferencer(DetInferencer):
         self,
         inputs: list,
         batch_size: int = 1,
-        instruction: Instruction | None = None,
+        instructions: Sequence[Instruction | None] | None = None,
         asked: str | None = None,
         **kwargs: Any,
     ) -> Iterator[tuple]:
         """mmdet's batches, every sample with the call's instruction, and the expression or question to draw."""
+        of_images = iter(instructions or [None] * len(inputs))
         for images, data in super().preprocess(inputs, batch_size, **kwargs):
-            if instruction is not None:
-                for sample in data['data_samples']:
+            for sample, instruction in zip(data['data_samples'], of_images):
+                if instruction is not None:
                     sample.instruction = instruction
-                    if asked is not None:
-                        sample.set_metainfo(dict(question=asked))
+                if asked is not None:
+                    sample.set_metainfo(dict(question=asked))
             yield images, data
 
     def visualize(
@@ -197,14 +221,14 @@ class VisionLLMInferencer(DetInferencer):
         known = ('wait_time', 'draw_pred', 'pred_score_thr')
         options = {key: value for key, value in kwargs.items() if key in known}
         pictures = []
-        with self._names_of(self.model.instructions(preds)[0]):
-            for image, sample in zip(inputs, preds):
-                name = self._output_name(image, self.num_visualized_imgs)
-                file = os.path.join(out_dir, 'vis', name) if out_dir else None
-                picture = read_image(image)[..., ::-1]
+        for image, sample, instruction in zip(inputs, preds, self.model.instructions(preds)):
+            name = self._output_name(image, self.num_visualized_imgs)
+            file = os.path.join(out_dir, 'vis', name) if out_dir else None
+            picture = read_image(image)[..., ::-1]
+            with self._names_of(instruction):
                 self.visualizer.add_datasample(name, picture, sample, draw_gt=False, show=show, out_file=file, **options)
-                pictures.append(self.visualizer.get_image())
-                self.num_visualized_imgs += 1
+            pictures.append(self.visualizer.get_image())
+            self.num_visualized_imgs += 1
         return pictures
 
     def _output_name(self, image: str | np.ndarray | PIL.Image.Image, number: int) -> str:

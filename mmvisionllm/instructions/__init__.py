@@ -4,6 +4,7 @@ from .formats import FormatError, OutputFormat
 from .instruction import Instruction, InstructionError, parse_categories, without_categories
 from .tasks import TASKS, Task, get_task
 from .templates import load_templates
+from .text_prompt import categories_of_prompt
 from .vocabulary import CoordinateCodec, Vocabulary
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'OutputFormat',
     'Task',
     'Vocabulary',
+    'categories_of_prompt',
     'get_task',
     'load_templates',
     'parse_categories',

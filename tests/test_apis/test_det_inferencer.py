@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdet.apis import DetInferencer
+from mmdet.apis import DetInferencer, inference_detector, init_detector
+from mmvisionllm.apis import VisionLLMInferencer
 
 
 @pytest.fixture(scope='module')
@@ -51,6 +52,25 @@ def test_labels_and_names_agree_in_data_samples(inferencer, config, scenes):
     few = found[found.scores > found.scores.median()]
     assert len(few.label_names) == len(few.bboxes) < len(found.bboxes)
     assert torch.equal(few.labels, torch.tensor([names.index(n) for n in few.label_names]))
+
+
+def test_text_prompt(inferencer, config, weights, scenes, drawn_texts):
+    """mmdet's open-vocabulary interface: labels count the prompt's own names."""
+    texts = drawn_texts(inferencer)
+    prompt = dict(texts='star . heart .', custom_entities=True)
+    prediction = inferencer(str(scenes / '0.png'), pred_score_thr=0.0, return_vis=True, **prompt)['predictions'][0]
+    assert set(prediction['labels']) == {0, 1} and len(texts) == len(prediction['labels']) == 40
+    assert names_in(texts) == {'star', 'heart'}
+    own = VisionLLMInferencer(config, weights, device='cpu', show_progress=False)
+    own.model = inferencer.model  # elsewhere in memory, sums are rounded differently
+    assert own(str(scenes / '0.png'), categories=['star', 'heart'])['predictions'][0]['bboxes'] == prediction['bboxes']
+
+
+def test_text_prompt_of_inference_detector(config, weights, scenes):
+    model = init_detector(config, weights, device='cpu')
+    found = inference_detector(model, str(scenes / '0.png'), text_prompt='heart. red_star', custom_entities=True)
+    assert set(found.pred_instances.label_names) == {'heart', 'red star'}
+    assert found.instruction.categories == ('heart', 'red star')
 
 
 def test_config_comes_from_the_checkpoint(weights, scenes):

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,20 @@ def test_categories_alone_fill_the_first_template(inferencer, image):
     check(prediction, TWO)
     start, end = load_templates('detection')[0].split('<class>')
     assert prediction['instruction'].startswith(start + '{"red star":<c0>,"heart":<c1>}' + end[:5])
+
+
+def test_text_prompts(inferencer, scenes):
+    images = [str(scenes / f'{i}.png') for i in range(2)]
+    found = inferencer(images, texts='red star . heart', custom_entities=True, batch_size=2)['predictions']
+    for prediction in found:
+        check(prediction, TWO)
+    found = inferencer(images, texts=['star', 'heart . red star'], custom_entities=True, batch_size=2)['predictions']
+    check(found[0], ['star'])
+    check(found[1], TWO[::-1])
+    with pytest.raises(ValueError, match='3 texts for 2 images'):
+        inferencer(images, texts=['star'] * 3, custom_entities=True)
+    with pytest.raises(TypeError, match='leave out'):
+        inferencer(images, texts='star', custom_entities=True, categories=TWO)
 
 
 def test_instruction_with_class_and_categories(inferencer, image):
@@ -195,9 +210,10 @@ def test_instructions_that_nobody_can_follow(inferencer, image, call, message):
         inferencer(image, **call)
 
 
-def test_texts_of_other_models_are_not_ignored(inferencer, image):
-    with pytest.raises(TypeError, match='instruction'):
-        inferencer(image, texts='star')
+def test_noun_phrases_of_a_text_prompt_need_nltk(inferencer, image, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'nltk', None)
+    with pytest.raises(InstructionError, match='pip install nltk, or custom_entities=True'):
+        inferencer(image, texts='a star left of a heart')
 
 
 def test_images_that_cannot_be_read(inferencer, tmp_path):

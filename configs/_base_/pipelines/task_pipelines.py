@@ -8,7 +8,8 @@ load_boxes = dict(type='LoadAnnotations', with_bbox=True)
 load_masks = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
 flip = dict(type='RandomFlip', prob=0.5)
 pack = dict(type='PackDetInputs')
-pack_test = dict(type='PackDetInputs', meta_keys=meta_keys)
+# 'text': categories that a caller names, as DetInferencer(texts=...).
+pack_test = dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text', 'custom_entities'))
 
 # A polygon's points, as the paper has them.
 polygons_train = dict(task='segmentation', num_points=(8, 24))

@@ -11,7 +11,14 @@ from mmcv.transforms import BaseTransform
 
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
-from mmvisionllm.instructions import FormatError, Instruction, InstructionError, get_task, load_templates
+from mmvisionllm.instructions import (
+    FormatError,
+    Instruction,
+    InstructionError,
+    categories_of_prompt,
+    get_task,
+    load_templates,
+)
 from mmvisionllm.instructions.instruction import check_categories
 from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN, MAX_CATEGORIES
 from mmvisionllm.structures import SAMPLINGS, instance_points
@@ -31,6 +38,9 @@ class AttachInstruction(BaseTransform):
     no mask is left, as after a crop. Texts to learn are in ``gt_turns``, see
     :func:`~mmvisionllm.models.heads.text_decoding.encode_turns`; one of several captions or answers is drawn. Of a list
     of questions, the first of a random order is the instruction's, and the others follow as further turns.
+
+    In testing, categories that a sample names (``text`` and ``custom_entities``, mmdet's text prompt) take the place of
+    the dataset's, with labels in their own order.
 
     Required keys: data_samples. Modified keys: data_samples (``instruction``, ``gt_instances``, ``gt_turns``).
 
@@ -96,6 +106,7 @@ class AttachInstruction(BaseTransform):
         self.given_categories = given_categories
         self.wordings = dict(categories) if isinstance(categories, Mapping) else None
         self.categories: tuple[str, ...] = ()
+        self.classes: tuple[str, ...] = ()
         self.labels = np.arange(0)
         if categories is not None and self.wordings is None:
             self._name(category_names(categories))
@@ -121,6 +132,7 @@ class AttachInstruction(BaseTransform):
                 f'{list(classes)[:20]}: leave categories out, or give words of your own as a mapping, '
                 "categories={'name in the file': 'own words'}"
             )
+        self.classes = categories_of_prompt(classes)
 
     def _name(self, names: Sequence[str]) -> None:
         # Datasets may have more categories than one instruction takes, but each name must be usable.
@@ -165,9 +177,14 @@ class AttachInstruction(BaseTransform):
             )
 
     def _make(
-        self, template: str, num_points: int | None, labels: Sequence[int] = (), query: str | None = None
+        self,
+        template: str,
+        num_points: int | None,
+        labels: Sequence[int] = (),
+        query: str | None = None,
+        names: Sequence[str] | None = None,
     ) -> Instruction:
-        names, ids = [self.categories[i] for i in labels], [int(i) for i in labels]
+        names, ids = names or [self.categories[i] for i in labels], [int(i) for i in labels]
         if '<expression>' in self.task.placeholders:
             names, ids, query = [query], [0], None
         return Instruction.from_text(
@@ -201,7 +218,10 @@ class AttachInstruction(BaseTransform):
         num_points = low if low == high else int(np.random.randint(low, high + 1))
         sample = results['data_samples']
         labels: Sequence[int] = ()
-        if self.with_categories:
+        names = self._prompted(sample)
+        if names:
+            labels = range(len(names))
+        elif self.with_categories:
             if not self.categories:
                 return results
             labels = self._draw_labels()
@@ -217,9 +237,16 @@ class AttachInstruction(BaseTransform):
             query, *sample.gt_turns = (turn for pair in pairs for turn in pair)
         elif self.task.answer and self.task.answer in sample:
             sample.gt_turns = [self._draw(*self._answers(sample))]
-        sample.instruction = self._make(template, num_points, labels, query)
+        sample.instruction = self._make(template, num_points, labels, query, names)
         self._add_points(sample)
         return results
+
+    def _prompted(self, sample: DetDataSample) -> tuple[str, ...]:
+        """Categories of a text prompt, if there is one; a dataset's own names (``return_classes``) are none."""
+        if not self.with_categories or self.random_instruction or sample.get('text') is None:
+            return ()
+        names = categories_of_prompt(sample.text, sample.get('custom_entities', False))
+        return () if names == self.classes else names
 
     @staticmethod
     def _field(sample: DetDataSample, name: str) -> Any:

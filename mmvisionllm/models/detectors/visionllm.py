@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from mmvisionllm.instructions import Instruction, InstructionError, get_task, load_templates
+from mmvisionllm.instructions import Instruction, InstructionError, categories_of_prompt, get_task, load_templates
 from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..heads.set_reading import no_set
@@ -23,8 +24,9 @@ class VisionLLM(BaseDetector):
     """`VisionLLM <https://arxiv.org/abs/2305.11175>`_.
 
     A sample's instruction is its ``instruction`` attribute: an :class:`~mmvisionllm.instructions.Instruction`, or a text
-    with ``<image>`` in it. Samples without one get the detector's default: ``instruction``, or else the first template of
-    detection with the classes of the checkpoint's data (``dataset_meta``).
+    with ``<image>`` in it. Of samples without one, ``text`` names the categories, mmdet's text prompt (see
+    :func:`~mmvisionllm.instructions.categories_of_prompt`). The others get the detector's default: ``instruction``, or
+    else the first template of detection with the classes of the checkpoint's data (``dataset_meta``).
 
     Args:
         backbone: Any mmdet backbone.
@@ -79,9 +81,8 @@ class VisionLLM(BaseDetector):
             InstructionError: if a sample has none and the detector has no default.
         """
         if self.default_instruction is None and self.dataset_meta:
-            categories = self.dataset_meta['classes']
-            self.default_instruction = self._from_text(dict(text=load_templates('detection')[0], categories=categories))
-        found = [sample.get('instruction', self.default_instruction) for sample in batch_data_samples]
+            self.default_instruction = self._detection(self.dataset_meta['classes'])
+        found = [self._asked(sample) for sample in batch_data_samples]
         if any(instruction is None for instruction in found):
             raise InstructionError(
                 'a sample has no instruction: add AttachInstruction to the pipeline of a CheckedCocoDataset, which tells '
@@ -92,6 +93,16 @@ class VisionLLM(BaseDetector):
         for sample, instruction in zip(batch_data_samples, found):
             sample.instruction = instruction
         return found
+
+    def _asked(self, sample: DetDataSample) -> Instruction | str | None:
+        if 'instruction' in sample:
+            return sample.instruction
+        if sample.get('text') is None:
+            return self.default_instruction
+        return self._detection(categories_of_prompt(sample.text, sample.get('custom_entities', False)))
+
+    def _detection(self, categories: Sequence[str]) -> Instruction:
+        return self._from_text(dict(text=load_templates('detection')[0], categories=categories))
 
     def _from_text(self, instruction: dict[str, Any] | str) -> Instruction:
         arguments = dict(text=instruction) if isinstance(instruction, str) else instruction
