@@ -38,7 +38,8 @@ class OpenEndedDecoder(BaseModule):
         format_parser: :class:`FormatParser`, which reads output formats out of instructions; None takes the formats that
             the instructions were made with, read by rule.
         train_cfg: ``assigner`` of mmdet, by which objects are matched to the decoder's own predictions; needed to train.
-        test_cfg: ``max_per_img``, most objects per image, 100; ``tokens_per_pass``, most tokens that the language model
+        test_cfg: ``max_per_img``, most objects per image, 100; ``score_thr`` and ``nms``, by default none, see
+            :func:`read_set`; ``tokens_per_pass``, most tokens that the language model
             sees at once, over all images of a batch, 768, see :func:`decode_objects`: it bounds memory, not the number of
             objects, None for no bound; ``generation``, arguments of transformers' ``generate`` for texts, by default
             greedy and of 48 tokens at most.
@@ -72,7 +73,7 @@ class OpenEndedDecoder(BaseModule):
         )
         self.criterion = MODELS.build({'type': 'SetCriterion', **(loss or {}), 'vocabulary': self.vocabulary})
         self.loss_weight = loss_weight
-        self.test_cfg = dict(max_per_img=100, tokens_per_pass=768, generation={})
+        self.test_cfg = dict(max_per_img=100, score_thr=-1.0, nms=None, tokens_per_pass=768, generation={})
         refuse_unknown('train_cfg', train_cfg or {}, {'assigner'})
         refuse_unknown('test_cfg', test_cfg or {}, set(self.test_cfg))
         self.test_cfg.update(test_cfg or {})
@@ -253,8 +254,9 @@ class OpenEndedDecoder(BaseModule):
         # Of the class, among the categories and <none>.
         probabilities = decoded.class_logits.softmax(-1)[..., :-1]
         points, scores = self.points(decoded), objectness.float().sigmoid()[..., None] * probabilities
+        limits = {key: self.test_cfg[key] for key in ('max_per_img', 'score_thr', 'nms')}
         return [
-            read_set(scores[i], points[i], instructions[i], meta, self.test_cfg['max_per_img'], rescale)
+            read_set(scores[i], points[i], instructions[i], meta, rescale=rescale, **limits)
             for i, meta in enumerate(batch_img_metas)
         ]
 

@@ -8,6 +8,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet.models.layers import multiclass_nms
 from mmvisionllm.instructions import Instruction
 from mmvisionllm.structures import points_to_masks
 
@@ -45,9 +46,16 @@ def no_set(instruction: Instruction, img_meta: dict, like: Tensor) -> InstanceDa
 
 
 def read_set(
-    scores: Tensor, points: Tensor, instruction: Instruction, img_meta: dict, max_per_img: int = 100, rescale: bool = True
+    scores: Tensor,
+    points: Tensor,
+    instruction: Instruction,
+    img_meta: dict,
+    max_per_img: int = 100,
+    rescale: bool = True,
+    score_thr: float = -1.0,
+    nms: dict | None = None,
 ) -> InstanceData:
-    """Read off what scores best.
+    """Read off what scores best, by mmdet's ``multiclass_nms``.
 
     Args:
         scores: (M, C), of which the instruction's own categories come first.
@@ -56,6 +64,9 @@ def read_set(
         img_meta: ``img_shape`` (height, width), and ``scale_factor`` and ``ori_shape`` if ``rescale``.
         max_per_img: Most results; an object may be among them with several categories.
         rescale: Results for the original image, not for the network's input.
+        score_thr: What scores lower is no result.
+        nms: Arguments of mmcv's ``batched_nms``, which takes one class at a time; by default none: a set of objects has
+            each of them once.
 
     Returns:
         ``bboxes`` (n, 4) in pixels, around the points; ``scores`` (n,); ``labels`` (n,) in the dataset's numbering;
@@ -63,8 +74,6 @@ def read_set(
         instruction asks for polygons, ``masks`` (n, height, width), bool.
     """
     scores = scores[:, : len(instruction.categories)]
-    top, index = scores.flatten().topk(min(max_per_img, scores.numel()))
-    objects, classes = index // scores.size(1), index % scores.size(1)
     height, width = img_meta['img_shape'][:2]
     pixels = points[:, : instruction.output_format.num_points]
     pixels = pixels * pixels.new_tensor([width, height])
@@ -74,8 +83,11 @@ def read_set(
     # A polygon's points may lie outside of the image, where its sides then cut the image's edge as they should.
     inside = pixels.clamp(min=0).minimum(pixels.new_tensor([width, height]))
     boxes = torch.cat([inside.amin(1), inside.amax(1)], -1)
+    with_background = torch.nn.functional.pad(scores, (0, 1))
+    found, classes, index = multiclass_nms(boxes, with_background, score_thr, nms, max_per_img, return_inds=True)
+    objects = index // scores.size(1)
     label_ids = torch.tensor(instruction.label_ids, device=index.device)
-    result = InstanceData(bboxes=boxes[objects], scores=top, labels=label_ids[classes])
+    result = InstanceData(bboxes=found[:, :4], scores=found[:, 4], labels=label_ids[classes])
     result.label_names = [instruction.categories[c] for c in classes.tolist()]
     if instruction.with_mask:
         # An object's mask is drawn once, whatever the number of categories it is listed with.

@@ -111,6 +111,19 @@ def test_not_more_than_the_most(ask):
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.8]))
 
 
+def test_threshold_and_nms(ask):
+    """An object that is found again, a little aside and less surely, and one below the threshold."""
+    points = torch.cat([POLYGONS, POLYGONS[:1] + 0.01])
+    scores = torch.cat([SCORES, torch.tensor([[0.5, 0.01]])])
+    found = read_set(scores, points, ask(4), META, score_thr=0.15, nms=dict(type='nms', iou_threshold=0.7))
+    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.8, 0.7, 0.6, 0.2]))
+    assert found.labels.tolist() == [0, 10, 0, 10, 10] and len(found.masks) == 5
+    expected = read_set(SCORES, POLYGONS, ask(4), META)[:5]
+    assert torch.equal(found.bboxes, expected.bboxes) and torch.equal(found.masks, expected.masks)
+    nothing = read_set(scores, points, ask(4), META, score_thr=0.95)
+    assert len(nothing) == 0 and nothing.masks.shape == (0, 80, 320) and nothing.label_names == []
+
+
 def test_a_metric_of_masks_gets_masks_whatever_format_was_read(ask):
     """A box where the task wants polygons, as a misread instruction gives it, is a rectangular mask."""
     instruction = ask(2, task='segmentation')
