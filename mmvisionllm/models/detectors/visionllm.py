@@ -16,7 +16,7 @@ from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..heads.set_reading import no_set
 from ..language_models.building import quantized_weights_aside
-from ..structures import DecodedSet, ImageTokens
+from ..structures import ImageTokens
 
 
 @MODELS.register_module()
@@ -187,8 +187,15 @@ class VisionLLM(BaseDetector):
                 batch_data_samples[i].set_field(text, get_task(instructions[i].task).prediction)
         return batch_data_samples
 
-    def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[ImageTokens, DecodedSet]:
-        """Raw outputs of tokenizer and decoder (``mode='tensor'``), for instructions that ask for objects."""
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[Tensor, ...]:
+        """Raw outputs (``mode='tensor'``), for instructions that ask for objects.
+
+        Returns:
+            Of the image tokens, ``embeddings`` (B, M, D), ``locations`` (B, M, 2) and ``objectness`` (B, M), see
+            :class:`ImageTokens`; of the decoder, ``class_logits`` (B, M, C + 1) and ``point_logits``
+            (B, M, N, 2, num_bins), see :class:`DecodedSet`.
+        """
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
-        return tokens, self.bbox_head(tokens, instructions)
+        decoded = self.bbox_head(tokens, instructions)
+        return tokens.embeddings, tokens.locations, tokens.objectness, decoded.class_logits, decoded.point_logits

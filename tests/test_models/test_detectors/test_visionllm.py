@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 import torch
+from mmengine.analysis import get_model_complexity_info
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -78,10 +81,19 @@ def test_predict(detector, batch):
 
 
 def test_tensor(detector, batch):
-    tokens, decoded = run(detector, batch, 'tensor')
-    assert tokens.embeddings.shape == (2, 10, 32)
-    assert decoded.class_logits.shape == (2, 10, len(CATEGORIES) + 1)
-    assert decoded.point_logits.shape == (2, 10, 2, 2, 33)
+    embeddings, locations, objectness, class_logits, point_logits = run(detector, batch, 'tensor')
+    assert embeddings.shape == (2, 10, 32) and locations.shape == (2, 10, 2) and objectness.shape == (2, 10)
+    assert class_logits.shape == (2, 10, len(CATEGORIES) + 1)
+    assert point_logits.shape == (2, 10, 2, 2, 33)
+
+
+def test_flops_and_parameters_by_mmengine(small, batch):
+    """As mmdet's ``get_flops.py`` does it."""
+    detector = small.build(small.detector()).eval()
+    data = detector.data_preprocessor(batch)
+    detector.forward = partial(detector.forward, data_samples=data['data_samples'])
+    found = get_model_complexity_info(detector, None, inputs=data['inputs'], show_table=False, show_arch=False)
+    assert found['flops'] > 1e6 and found['params'] == sum(p.numel() for p in detector.parameters())
 
 
 def test_only_what_the_instruction_asks_for_is_answered(detector, scenes):
@@ -176,9 +188,9 @@ def test_larger_image_in_the_batch_moves_locations_little(detector, scenes):
     cfg = dataset_cfg(scenes, 'val')
     cfg['pipeline'][2]['scale'] = (160, 160)
     larger = DATASETS.build(cfg)
-    alone, _ = run(detector, pseudo_collate([dataset[0]]), 'tensor')
-    together, _ = run(detector, pseudo_collate([dataset[0], larger[1]]), 'tensor')
-    assert (together.locations[0] - alone.locations[0]).abs().max() < 0.05
+    alone = run(detector, pseudo_collate([dataset[0]]), 'tensor')[1]
+    together = run(detector, pseudo_collate([dataset[0], larger[1]]), 'tensor')[1]
+    assert (together[0] - alone[0]).abs().max() < 0.05
 
 
 def test_one_batch_is_learned(small, batch):
