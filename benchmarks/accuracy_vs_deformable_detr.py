@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, innermost, moved, run, test, train
+from common import ROOT, instruction_step, moved, run, test, train
 from mmengine.config import Config
 from mmengine.runner import Runner
 from what_the_llm_adds import measure
@@ -49,7 +49,7 @@ def load(name: str, iters: int, seed: int) -> Config:
 def with_categories(cfg: Config, names: list[str]) -> Config:
     """Test with these categories, in this order."""
     cfg = copy.deepcopy(cfg)
-    innermost(cfg.test_dataloader.dataset).pipeline[-1]['given_categories'] = names
+    instruction_step(cfg.test_dataloader.dataset)['given_categories'] = names
     return cfg
 
 

@@ -75,3 +75,8 @@ def innermost(dataset: ConfigDict) -> ConfigDict:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     return dataset
+
+
+def instruction_step(dataset: ConfigDict) -> ConfigDict:
+    """The step of a dataset's pipeline that attaches instructions."""
+    return next(step for step in innermost(dataset).pipeline if step.type == 'AttachInstruction')

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from accuracy_vs_deformable_detr import KEYS
-from common import ROOT, innermost, test
+from common import ROOT, instruction_step, test
 from mmengine.config import Config
 
 INSTRUCTIONS = {
@@ -38,7 +38,7 @@ def main() -> None:
     rows = []
     for number, (name, text) in enumerate(INSTRUCTIONS.items()):
         cfg = Config.fromfile(ROOT / args.config)
-        innermost(cfg.test_dataloader.dataset).pipeline[-1]['text'] = text
+        instruction_step(cfg.test_dataloader.dataset)['templates'] = [text]
         metrics = test(cfg, Path(args.checkpoint).resolve(), work_dir / str(number))
         rows.append(f'| {name} | {" | ".join(f"{metrics[key]:.3f}" for key in KEYS.values())} |')
     print(f'| | {" | ".join(KEYS)} |\n|---|{"---:|" * len(KEYS)}')

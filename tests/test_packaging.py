@@ -203,7 +203,7 @@ cfg = Config.fromfile('own.py')
 assert cfg.model._scope_ == 'mmvisionllm'
 cfg.model.init_cfg = cfg.model.bbox_head.init_cfg = None
 pipeline = DATASETS.build(dict(cfg.train_dataloader.dataset.dataset, lazy_init=True)).pipeline.transforms
-built = MODELS.build(cfg.model), pipeline[-1], METRICS.build(cfg.test_evaluator)
+built = MODELS.build(cfg.model), pipeline[-2], METRICS.build(cfg.test_evaluator)
 print(*(type(part).__name__ for part in built))
 """
     found = run(code, tmp_path, PYTHONPATH=str(installed)).splitlines()[-1]

@@ -51,8 +51,9 @@ default_hooks = dict(
 """
 
 BOXES = """
-train_pipeline = [dict(step, **_base_.own_steps.get(step.type, {{}})) for step in _base_.train_pipeline{steps}]
-test_pipeline = [dict(step, **_base_.own_steps.get(step.type, {{}})) for step in _base_.test_pipeline{steps}]
+train_pipeline = [dict(step, **_base_.own_steps.get(step.type, {})) for step in _base_.train_pipeline]
+test_pipeline = [dict(step, **_base_.own_steps.get(step.type, {})) for step in _base_.test_pipeline]
+tta_pipeline = [*test_pipeline[:-1], _base_.pack_tta]
 train_dataloader = dict(dataset=dict(dataset=dict(_base_.own_train_data, pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(_base_.own_val_data, pipeline=test_pipeline))
 test_dataloader = val_dataloader
@@ -181,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = {
         'data': data,
         'deformable-detr': DETECTOR.format(name=name, base=config(DETECTOR_BASE))
-        + BOXES.format(steps='[:-1]')  # without the instruction
+        + BOXES
         + TRAINING.format(iters='_base_.own_iters', best='coco/bbox_mAP')
         + (START.format(load_from=os.path.abspath(args.load_from)) if args.load_from else ''),
         'llm': LANGUAGE_MODEL.format(name=name, base=config('visionllm/llm_tiny_scenes_pretrain')),
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             tokenizer=str(CONFIGS / '_base_/tokenizers/scenes'),
             tasks='boxes and polygons by turns' if args.masks else 'boxes',
         )
-        + (MASKS if args.masks else BOXES.format(steps=''))
+        + (MASKS if args.masks else BOXES)
         + TRAINING.format(iters='(_base_.own_iters // 3)', best=best),
     }
     for kind, text in files.items():

@@ -9,7 +9,7 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 import mmvisionllm  # noqa: F401  registers the models, also for configs without custom_imports
 from mmdet.engine.hooks.utils import trigger_visualization_hook
@@ -34,6 +34,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='write pictures with predictions to <work-dir>/<timestamp>/<SHOW_DIR>')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation: tta_model, tta_pipeline of the config'
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds per picture of --show (default: 2)')
     add_common_arguments(parser)
     args = parser.parse_args(argv)
@@ -49,6 +52,7 @@ def build_config(args: argparse.Namespace) -> Config:
 
     Raises:
         RuntimeError: If pictures are asked for and the config has no ``visualization`` hook.
+        ValueError: If test-time augmentation is asked for and the config does not say how.
     """
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     cfg.load_from = args.checkpoint
@@ -56,9 +60,31 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.launcher == 'none':  # one process needs no strategy, whatever the config was trained by
         cfg.pop('runner_type', None)
         cfg.pop('strategy', None)
+    if args.tta:
+        enable_tta(cfg)
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
     return cfg
+
+
+def enable_tta(cfg: Config) -> None:
+    """Wrap the model in ``tta_model`` and test by ``tta_pipeline``, as mmdet does.
+
+    Args:
+        cfg: The config, changed in place.
+
+    Raises:
+        ValueError: If it lacks one of them, or tests several data sets.
+    """
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'datasets' in dataset:
+        raise ValueError('--tta merges boxes: it tests one data set, and the config has several, of several tasks')
+    if missing := [name for name in ('tta_model', 'tta_pipeline') if name not in cfg]:
+        raise ValueError(f'--tta needs {" and ".join(missing)} in the config, as configs/_base_ have them')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
 
 
 def main() -> None:

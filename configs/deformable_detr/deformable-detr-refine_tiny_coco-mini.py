@@ -11,8 +11,12 @@ model = dict(
     num_queries=60,  # photos hold up to some dozens of objects
     bbox_head=dict(num_classes=80))
 
-# Without the instruction, which is their last step.
-train_dataloader = dict(dataset=dict(dataset=dict(pipeline=_base_.train_pipeline[:-1])))
-val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline[:-1]))
+# Without the instruction.
+train_pipeline, test_pipeline = (
+    [step for step in pipeline if step['type'] != 'AttachInstruction']
+    for pipeline in (_base_.train_pipeline, _base_.test_pipeline)
+)
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))

@@ -10,9 +10,13 @@ _base_ = [
 ]
 model = dict(bbox_head=dict(num_classes=len(_base_.categories)))
 
-# Without the instruction, which is their last step.
-train_dataloader = dict(dataset=dict(dataset=dict(pipeline=_base_.train_pipeline[:-1])))
-val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline[:-1]))
+# Without the instruction.
+train_pipeline, test_pipeline = (
+    [step for step in pipeline if step['type'] != 'AttachInstruction']
+    for pipeline in (_base_.train_pipeline, _base_.test_pipeline)
+)
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_iters=2400)  # seven to ten minutes on two cores

@@ -21,6 +21,7 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmdet.utils import ConfigType
 from mmvisionllm.datasets import AttachInstruction
+from mmvisionllm.datasets.transforms import every_transform
 from mmvisionllm.instructions import (
     Instruction,
     InstructionError,
@@ -30,6 +31,7 @@ from mmvisionllm.instructions import (
     without_categories,
 )
 from mmvisionllm.models import VisionLLM
+from mmvisionllm.models.structures import set_instruction
 from mmvisionllm.utils.checkpoint import mmengine_reads_safely
 from mmvisionllm.utils.required_weights import check_weights
 
@@ -199,7 +201,7 @@ class VisionLLMInferencer(DetInferencer):
         for images, data in super().preprocess(inputs, batch_size, **kwargs):
             for sample, instruction in zip(data['data_samples'], of_images):
                 if instruction is not None:
-                    sample.instruction = instruction
+                    set_instruction(sample, instruction)
                 if asked is not None:
                     sample.set_metainfo(dict(question=asked))
             yield images, data
@@ -287,7 +289,7 @@ class VisionLLMInferencer(DetInferencer):
 
     def _init_pipeline(self, cfg: ConfigType) -> Compose:
         pipeline = CheckedPipeline(super()._init_pipeline(cfg))
-        for transform in pipeline.transforms:  # a dataset would tell them
+        for transform in every_transform(pipeline):  # a dataset would tell them
             if isinstance(transform, AttachInstruction) and not transform.categories:
                 transform.set_classes(self.model.dataset_meta['classes'])
         return pipeline

@@ -16,6 +16,7 @@ from .coco_report import CocoReport
 from .image_files import check_sizes, size_of
 from .photos import ImageReadError
 from .transforms.load_photo import LoadPhoto
+from .transforms.nested import every_transform
 
 
 @DATASETS.register_module()
@@ -29,7 +30,7 @@ class CheckedCocoDataset(CocoDataset):
 
     Args:
         with_masks: Whether masks are in use, and annotations that give none are left out. By default, whether a transform
-            of ``pipeline`` loads them; say it if that transform stands elsewhere, as within another transform.
+            of ``pipeline`` loads them; say it if that transform stands elsewhere, as in a wrapper of the dataset.
         skip_unreadable: Train on without photos that cannot be read, of which each is logged once, with their number.
 
     Attributes:
@@ -47,13 +48,13 @@ class CheckedCocoDataset(CocoDataset):
         self._unreadable: set[str] = set()
         super().__init__(*args, **kwargs)
         self.pipeline.transforms = [LoadPhoto.in_place_of(t) for t in self.pipeline.transforms]
-        for transform in self.pipeline.transforms:
+        for transform in every_transform(self.pipeline):
             if hasattr(transform, 'set_classes'):
                 transform.set_classes(self.metainfo['classes'])
 
     def COCOAPI(self, path: str) -> CheckedCOCO:
         """Read the file through the gate."""
-        transforms = self.pipeline.transforms
+        transforms = list(every_transform(self.pipeline))
         loaders = [t for t in transforms if getattr(t, 'with_mask', False)]
         with_masks: bool | str = bool(loaders) if self._with_masks is None else self._with_masks
         if with_masks and any(not getattr(t, 'poly2mask', True) for t in loaders):

@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from mmengine.structures import InstanceData
 from torch import Tensor
+
+from mmdet.structures import DetDataSample
+from mmvisionllm.instructions import Instruction
 
 Match = tuple[Tensor, Tensor]
 """Tokens of an image and the objects that they are matched to, both (n,)."""
@@ -66,3 +70,18 @@ class DecodedSet:
     point_logits: Tensor
     locations: Tensor
     point_mask: Tensor
+
+
+def set_instruction(sample: DetDataSample, instruction: Instruction) -> None:
+    """Set a sample's instruction, also where ``PackDetInputs`` has passed one on (``meta_keys``)."""
+    if 'instruction' in sample.metainfo_keys():
+        sample.set_metainfo(dict(instruction=instruction))
+    else:
+        sample.instruction = instruction
+
+
+def name_points(objects: InstanceData) -> InstanceData:
+    """Objects whose polygons ``PackDetInputs`` has passed on as masks (n, N, 2), with ``points`` instead."""
+    if isinstance(objects.get('masks'), Tensor):
+        objects.points = objects.pop('masks')
+    return objects

@@ -264,7 +264,7 @@ def test_words_that_were_not_trained(inferencer, scenes):
 def test_the_configs_own_instruction(config, weights, scenes):
     """Its task, its number of points and its own words for the names, which a dataset would tell it otherwise."""
     cfg = Config.fromfile(config)
-    cfg.test_dataloader.dataset.pipeline[-1].update(
+    cfg.test_dataloader.dataset.pipeline[-2].update(
         task='segmentation', num_points=9, categories={'star': 'shining star'}, given_categories=['shining star', 'heart']
     )
     inferencer = VisionLLMInferencer(cfg, weights, device='cpu', show_progress=False)
@@ -275,7 +275,7 @@ def test_the_configs_own_instruction(config, weights, scenes):
 
 def test_an_instruction_that_the_pipeline_cannot_make(config, weights, scenes):
     cfg = Config.fromfile(config)
-    cfg.test_dataloader.dataset.pipeline[-1].update(task='grounding')
+    cfg.test_dataloader.dataset.pipeline[-2].update(task='grounding')
     inferencer = VisionLLMInferencer(cfg, weights, device='cpu', show_progress=False)
-    with pytest.raises(InstructionError, match="the data sample has no 'text'"):
+    with pytest.raises(InstructionError, match="the pipeline has loaded no 'text'"):
         inferencer(str(scenes / '0.png'), return_vis=False)

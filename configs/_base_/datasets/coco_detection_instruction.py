@@ -28,20 +28,21 @@ train_pipeline = [
                 dict(type='RandomChoiceResize', scales=scales, keep_ratio=True),
             ],
         ]),
-    _base_.pack,
     # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
     dict(
         type='AttachInstruction',
         random_instruction=True,
         random_categories=0.5),  # every other sample sees all 80, as in testing; the paper gives no number
+    _base_.pack,
 ]
 test_pipeline = [
     _base_.load,
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     _base_.load_boxes,
-    _base_.pack_test,
     dict(type='AttachInstruction'),
+    _base_.pack_test,
 ]
+tta_pipeline = [*test_pipeline[:-1], _base_.pack_tta]
 
 train_dataloader = dict(
     batch_size=1,  # paper: 1 image per GPU

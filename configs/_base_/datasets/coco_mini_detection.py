@@ -8,19 +8,20 @@ train_pipeline = [
     _base_.load_boxes,
     resize,
     _base_.flip,
-    _base_.pack,
     dict(
         type='AttachInstruction',
         random_instruction=True,
         random_categories=0.9),  # 1 to 80 categories: 40 on average halve the prompt's length
+    _base_.pack,
 ]
 test_pipeline = [
     _base_.load,
     resize,
     _base_.load_boxes,
-    _base_.pack_test,
     dict(type='AttachInstruction'),
+    _base_.pack_test,
 ]
+tta_pipeline = [*test_pipeline[:-1], _base_.pack_tta]
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(

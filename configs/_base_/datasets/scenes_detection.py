@@ -14,21 +14,22 @@ train_pipeline = [
     _base_.load_boxes,
     resize,
     _base_.flip,
-    _base_.pack,
     # The paper's randomness: task descriptions, category sets and their order change from sample to sample.
     dict(
         type='AttachInstruction',
         random_instruction=True,
         random_categories=0.3,  # the rest of the samples sees all, as in testing
         min_categories=3),
+    _base_.pack,
 ]
 test_pipeline = [
     _base_.load,
     resize,
     _base_.load_boxes,
-    _base_.pack_test,
     dict(type='AttachInstruction'),
+    _base_.pack_test,
 ]
+tta_pipeline = [*test_pipeline[:-1], _base_.pack_tta]
 
 train_dataloader = dict(
     batch_size=4,  # twice the steps of 8 for the same images; classes are learned sooner

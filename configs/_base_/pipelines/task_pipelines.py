@@ -7,9 +7,14 @@ load = dict(type='LoadImageFromFile', backend_args=backend_args)
 load_boxes = dict(type='LoadAnnotations', with_bbox=True)
 load_masks = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
 flip = dict(type='RandomFlip', prob=0.5)
-pack = dict(type='PackDetInputs')
+# 'instruction', of AttachInstruction where that stands before; what a transform leaves out is not packed.
+pack = dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction', 'instruction'))
 # 'text': categories that a caller names, as DetInferencer(texts=...).
-pack_test = dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text', 'custom_entities'))
+pack_test = dict(type='PackDetInputs', meta_keys=(*meta_keys, 'text', 'custom_entities', 'instruction'))
+# The last step of a test with --tta: each image as it is and flipped, whose boxes are merged.
+pack_tta = dict(
+    type='TestTimeAug',
+    transforms=[[dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)], [pack]])
 
 # A polygon's points, as the paper has them.
 polygons_train = dict(task='segmentation', num_points=(8, 24))

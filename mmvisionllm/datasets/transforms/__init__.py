@@ -2,5 +2,6 @@
 
 from .instruction import AttachInstruction
 from .load_photo import LoadPhoto
+from .nested import every_transform
 
-__all__ = ['AttachInstruction', 'LoadPhoto']
+__all__ = ['AttachInstruction', 'LoadPhoto', 'every_transform']

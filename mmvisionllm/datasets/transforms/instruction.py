@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 
 from mmdet.registry import TRANSFORMS
-from mmdet.structures import DetDataSample
 from mmvisionllm.instructions import (
     FormatError,
     Instruction,
@@ -21,17 +19,21 @@ from mmvisionllm.instructions import (
 )
 from mmvisionllm.instructions.instruction import check_categories
 from mmvisionllm.instructions.vocabulary import IMAGE_TOKEN, MAX_CATEGORIES
-from mmvisionllm.structures import SAMPLINGS, instance_points
+from mmvisionllm.structures import SAMPLINGS
 
 from ..category_names import category_names
+from .sample_fields import LoadedFields, PackedFields, fields_of
+
+Fields = PackedFields | LoadedFields
 
 
 @TRANSFORMS.register_module()
 class AttachInstruction(BaseTransform):
-    """Set ``data_samples.instruction``, and what it is to be answered by. Goes behind ``PackDetInputs``.
+    """Set a sample's ``instruction``, and what it is to be answered by. Goes behind ``PackDetInputs`` or before it.
 
-    What a task needs beside the image (an expression, a question, captions, answers) is read off the data sample, so that
-    ``PackDetInputs(meta_keys=...)`` must pass it on; :data:`~mmvisionllm.instructions.TASKS` tells the fields.
+    Behind it, what a task needs beside the image (an expression, a question, captions, answers) is read off the data
+    sample, so that ``PackDetInputs(meta_keys=...)`` must pass it on; :data:`~mmvisionllm.instructions.TASKS` tells the
+    fields. Before it, ``meta_keys`` must pass on ``instruction``, and ``gt_turns`` for texts to learn.
 
     Boxes stay as they are: objects outside the category set are told to the losses by the instruction's labels. For
     polygons, ``gt_instances.points`` (n, N, 2) in pixels is made of the masks, which are dropped; so are objects of which
@@ -42,7 +44,8 @@ class AttachInstruction(BaseTransform):
     In testing, categories that a sample names (``text`` and ``custom_entities``, mmdet's text prompt) take the place of
     the dataset's, with labels in their own order.
 
-    Required keys: data_samples. Modified keys: data_samples (``instruction``, ``gt_instances``, ``gt_turns``).
+    Required keys: data_samples, or what is loaded. Modified keys: data_samples (``instruction``, ``gt_instances``,
+    ``gt_turns``), or ``instruction``, ``gt_turns``, and for polygons ``gt_masks``, which points take the place of.
 
     Args:
         categories: By default the dataset's own names, its ``metainfo['classes']``; a mapping names some of them in words
@@ -210,13 +213,13 @@ class AttachInstruction(BaseTransform):
         return labels
 
     def transform(self, results: dict) -> dict:
-        """Attach an instruction to ``results['data_samples']``."""
+        """Attach an instruction to a sample."""
         template = self.templates[0]
         if self.random_instruction:
             template = self.templates[np.random.randint(len(self.templates))]
         low, high = self.num_points
         num_points = low if low == high else int(np.random.randint(low, high + 1))
-        sample = results['data_samples']
+        sample = fields_of(results)
         labels: Sequence[int] = ()
         names = self._prompted(sample)
         if names:
@@ -228,33 +231,36 @@ class AttachInstruction(BaseTransform):
         query = self._field(sample, self.task.query) if self.task.query else None
         if self.task.name == 'conversation':
             query, *turns = (turn['value'] for turn in query)
-            sample.gt_turns = turns
+            sample.set('gt_turns', turns)
         elif isinstance(query, list):
             order = np.random.permutation(len(query))
             answers, weights = self._answers(sample)
             weights = weights or [None] * len(query)
             pairs = [(query[i], self._draw(answers[i], weights[i])) for i in order]
-            query, *sample.gt_turns = (turn for pair in pairs for turn in pair)
-        elif self.task.answer and self.task.answer in sample:
-            sample.gt_turns = [self._draw(*self._answers(sample))]
-        sample.instruction = self._make(template, num_points, labels, query, names)
-        self._add_points(sample)
+            query, *turns = (turn for pair in pairs for turn in pair)
+            sample.set('gt_turns', turns)
+        elif self.task.answer and sample.get(self.task.answer) is not None:
+            sample.set('gt_turns', [self._draw(*self._answers(sample))])
+        instruction = self._make(template, num_points, labels, query, names)
+        sample.set('instruction', instruction)
+        if instruction.output_format.num_points > 2:
+            sample.set_points(instruction.output_format.num_points, self.sampling)
         return results
 
-    def _prompted(self, sample: DetDataSample) -> tuple[str, ...]:
+    def _prompted(self, sample: Fields) -> tuple[str, ...]:
         """Categories of a text prompt, if there is one; a dataset's own names (``return_classes``) are none."""
         if not self.with_categories or self.random_instruction or sample.get('text') is None:
             return ()
-        names = categories_of_prompt(sample.text, sample.get('custom_entities', False))
+        names = categories_of_prompt(sample.get('text'), sample.get('custom_entities', False))
         return () if names == self.classes else names
 
     @staticmethod
-    def _field(sample: DetDataSample, name: str) -> Any:
-        if name not in sample:
-            raise InstructionError(f'the data sample has no {name!r}: add it to PackDetInputs(meta_keys=(..., {name!r}))')
+    def _field(sample: Fields, name: str) -> Any:
+        if sample.get(name) is None:
+            raise InstructionError(sample.missing.format(name))
         return sample.get(name)
 
-    def _answers(self, sample: DetDataSample) -> tuple[Any, Any]:
+    def _answers(self, sample: Fields) -> tuple[Any, Any]:
         """What can be answered, and the answers' weights, if there are any."""
         return self._field(sample, self.task.answer), sample.get(f'{self.task.answer}_weight')
 
@@ -264,15 +270,6 @@ class AttachInstruction(BaseTransform):
             return answers
         weights = np.ones(len(answers)) if weights is None else np.asarray(weights, float)
         return answers[np.random.choice(len(answers), p=weights / weights.sum())]
-
-    def _add_points(self, sample: DetDataSample) -> None:
-        number = sample.instruction.output_format.num_points
-        if number <= 2 or 'gt_instances' not in sample or 'masks' not in sample.gt_instances:
-            return
-        objects = sample.gt_instances
-        points, valid = instance_points(objects.pop('masks'), number, self.sampling)
-        objects.points = torch.from_numpy(points)
-        sample.gt_instances = objects[torch.from_numpy(valid)]
 
     def __repr__(self) -> str:
         return (

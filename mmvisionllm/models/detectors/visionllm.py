@@ -16,7 +16,7 @@ from mmvisionllm.utils.required_weights import require_checkpoints
 
 from ..heads.set_reading import no_set
 from ..language_models.building import quantized_weights_aside
-from ..structures import ImageTokens
+from ..structures import ImageTokens, name_points, set_instruction
 
 
 @MODELS.register_module()
@@ -86,12 +86,13 @@ class VisionLLM(BaseDetector):
         if any(instruction is None for instruction in found):
             raise InstructionError(
                 'a sample has no instruction: add AttachInstruction to the pipeline of a CheckedCocoDataset, which tells '
-                'it the classes (or give it categories=...), set data_sample.instruction, or give the detector a default '
-                'one (model.instruction)'
+                'it the classes (or give it categories=...), and if it stands before PackDetInputs, add meta_keys=(..., '
+                "'instruction', 'gt_turns') to that; or set data_sample.instruction, or give the detector a default one "
+                '(model.instruction)'
             )
         found = [i if isinstance(i, Instruction) else self._from_text(i) for i in found]
         for sample, instruction in zip(batch_data_samples, found):
-            sample.instruction = instruction
+            set_instruction(sample, instruction)
         return found
 
     def _asked(self, sample: DetDataSample) -> Instruction | str | None:
@@ -145,7 +146,7 @@ class VisionLLM(BaseDetector):
         if sets:
             samples, asked = [batch_data_samples[i] for i in sets], [instructions[i] for i in sets]
             # All objects: what the instruction does not ask for is answered by <none>.
-            objects, metas = [s.gt_instances for s in samples], [s.metainfo for s in samples]
+            objects, metas = [name_points(s.gt_instances) for s in samples], [s.metainfo for s in samples]
             token_losses, matches, set_tokens = self.neck.loss(tokens.select(sets), objects, metas)
             losses.update(token_losses, **self.bbox_head.loss(set_tokens, asked, objects, matches, metas))
         if texts:
@@ -160,7 +161,8 @@ class VisionLLM(BaseDetector):
         if not turns:
             raise InstructionError(
                 'an instruction asks for text, but the sample has none to learn from: add AttachInstruction to the '
-                'pipeline behind a dataset with captions, answers or conversations'
+                'pipeline behind a dataset with captions, answers or conversations (and before PackDetInputs, gt_turns '
+                'to its meta_keys)'
             )
         return turns
 

@@ -12,8 +12,10 @@ from mmengine.structures import InstanceData
 import mmvisionllm  # noqa: F401  registers the transform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmvisionllm.instructions import FormatError, InstructionError, OutputFormat, load_templates
+from mmvisionllm.models.structures import name_points
 from mmvisionllm.structures import SAMPLINGS, boundary_points, points_to_masks
 
 NAMES = ('circle', 'square')
@@ -277,3 +279,56 @@ def test_templates_of_a_file(tmp_path):
 
 def test_repr_names_task_and_points():
     assert "task='segmentation', num_points=(8, 24)" in repr(build('segmentation', num_points=(8, 24)))
+
+
+META = ('img_id', 'instruction', 'gt_turns', 'text', 'question', 'gt_answer')
+
+
+def loaded(**fields):
+    """What a pipeline has loaded of an image with three objects: a circle, a crowd and a square without a mask."""
+    masks = BitmapMasks([disc(20, 30), disc(55, 25, 8), np.zeros((64, 80), np.uint8)], 64, 80)
+    return dict(
+        img=np.zeros((64, 80, 3), np.uint8),
+        img_id=7,
+        gt_bboxes=HorizontalBoxes(torch.arange(12.0).reshape(3, 4)),
+        gt_bboxes_labels=np.array([0, 1, 1]),
+        gt_ignore_flags=np.array([False, True, False]),
+        gt_masks=masks,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    'task, fields',
+    [
+        ('detection', {}),
+        ('detection', dict(text='square', custom_entities=True)),
+        ('segmentation', {}),
+        ('grounding', dict(text='the left one')),
+        ('vqa', dict(question=['what is it?', 'how many?'], gt_answer=['a disc', 'one'])),
+    ],
+)
+def test_before_and_behind_packing(task, fields):
+    """The same instruction, objects and texts on either side of PackDetInputs."""
+    pack = TRANSFORMS.build(dict(type='PackDetInputs', meta_keys=(*META, 'custom_entities')))
+    transform = build(task)
+    found = []
+    for steps in ((pack, transform), (transform, pack)):
+        np.random.seed(0)
+        results = copy.deepcopy(loaded(**fields))
+        for step in steps:
+            results = step(results)
+        found.append(results['data_samples'])
+    behind, before = found
+    assert before.instruction == behind.instruction and before.get('gt_turns') == behind.get('gt_turns')
+    objects, expected = name_points(before.gt_instances), behind.gt_instances
+    assert set(objects.keys()) == set(expected.keys()) and len(objects) == len(expected)
+    assert torch.equal(objects.labels, expected.labels)
+    if task == 'segmentation':
+        assert len(objects) == 1
+        torch.testing.assert_close(objects.points, expected.points)
+
+
+def test_a_field_that_is_missing_before_packing():
+    with pytest.raises(InstructionError, match="loaded no 'text'"):
+        build('grounding')(loaded())
