@@ -1,4 +1,4 @@
-"""Start a VisionLLM from a released mmdet Deformable DETR (paper, 3.5: stage 1).
+"""Start a VisionLLM from a released mmdet Deformable DETR (paper, 3.5: stage 1), or a relative of it.
 
 Where each weight goes:
 
@@ -21,6 +21,9 @@ differ in tells what an object is: by it, the projector begins with tokens that 
 classes (:meth:`TokenProjector.start_from_classes`), which the checkpoint knows (``meta``). The language path
 (``neck.text_encoder``, ``neck.fusions``) and the rest of the decoder (``bbox_head``) have no counterpart and keep their
 own weights.
+
+Of a two-stage Deformable DETR, a DINO or a DDQ DETR, which make their queries from proposals, the same parts are taken
+but for the queries: ``query_embedding`` and ``reference_points_fc`` are new.
 """
 
 from __future__ import annotations
@@ -36,12 +39,13 @@ from torch import Tensor, nn
 from mmdet.registry import WEIGHT_INITIALIZERS
 from mmvisionllm.utils.checkpoint import read_weights_and_classes
 
+from .detr_kinds import WITH_PROPOSALS, kind_of, without_place
 from .language_guided_tokenizer import LanguageGuidedTokenizer
 
 OWN_PARTS = ('neck.text_encoder.', 'neck.fusions.', 'bbox_head.')
 """What a Deformable DETR has nothing for."""
 
-_TWO_STAGE = ('memory_trans_fc.', 'memory_trans_norm.', 'pos_trans_fc.', 'pos_trans_norm.')
+_QUERIES = ('neck.query_embedding.', 'neck.reference_points_fc.')
 _MOVED = {
     'backbone.': 'backbone.',
     'neck.': 'neck.channel_mapper.',
@@ -55,40 +59,45 @@ _MOVED = {
 
 
 def convert_deformable_detr(state_dict: Mapping[str, Tensor], num_queries: int) -> dict[str, Tensor]:
-    """Rename and cut the weights of a Deformable DETR for a VisionLLM.
+    """Rename and cut the weights of a Deformable DETR, or of a detector that is built on it, for a VisionLLM.
 
     Args:
-        state_dict: Weights of an mmdet 3 ``DeformableDETR``, plain or with box refinement, of any number of classes;
-            names may begin with ``module.``.
+        state_dict: Weights of an mmdet 3 ``DeformableDETR`` (plain, with box refinement or of two stages), ``DINO`` or
+            ``DDQDETR``, of any number of classes; names may begin with ``module.``.
         num_queries: M of the VisionLLM.
 
     Returns:
-        The weights under VisionLLM's names; every one of ``state_dict`` has its place.
+        The weights under VisionLLM's names; every one of a ``state_dict`` of learned queries has its place.
 
     Raises:
-        ValueError: if it is a two-stage model, has fewer than M queries, or is no mmdet 3 Deformable DETR.
+        ValueError: if it is another kind of detector, or has fewer than M learned queries.
     """
     state = {name.removeprefix('module.'): weight for name, weight in state_dict.items()}
-    if any(name.startswith(_TWO_STAGE) for name in state):
-        raise ValueError(
-            "this is a two-stage Deformable DETR: its queries are made from the encoder's proposals, and VisionLLM "
-            'has learned ones; use a checkpoint without two stages, plain or with box refinement'
+    kind = kind_of(state)
+    if kind in WITH_PROPOSALS:
+        left = without_place(state)
+        state = {name: weight for name, weight in state.items() if name not in left}
+        print_log(
+            f'from a {kind}: {len(state)} weights are taken; left, as it makes its queries from proposals: '
+            f'{", ".join(sorted({name.rpartition(".")[0] for name in left}))}; new: {", ".join(_QUERIES)}',
+            logger='current',
         )
-    if 'query_embedding.weight' not in state:
+    elif kind != 'Deformable DETR':
+        found = f'this is a {kind}' if kind else 'this is no Deformable DETR of mmdet 3 (mmdet 2 had other names)'
         raise ValueError(
-            'no Deformable DETR of mmdet 3: it has no "query_embedding.weight" (mmdet 2 had other names; take a '
-            'checkpoint of the mmdet 3 model zoo)'
+            f'{found}: VisionLLM starts from a Deformable DETR, with box refinement and two stages or without, a '
+            'DINO or a DDQ DETR of the mmdet 3 model zoo'
         )
-    available = state['query_embedding.weight'].size(0)
-    if available < num_queries:
-        raise ValueError(f'the Deformable DETR has {available} queries, the model wants num_queries={num_queries}')
+    else:
+        available = state['query_embedding.weight'].size(0)
+        if available < num_queries:
+            raise ValueError(f'the Deformable DETR has {available} queries, the model wants num_queries={num_queries}')
+        state['query_embedding.weight'] = state['query_embedding.weight'][:num_queries].clone()
     converted = {}
     for name, weight in state.items():
         prefix = next((p for p in _MOVED if name.startswith(p)), None)
         if prefix is None:
             raise ValueError(f'no part of a Deformable DETR: {name!r}')
-        if prefix == 'query_embedding.':
-            weight = weight[:num_queries].clone()
         converted[_MOVED[prefix] + name[len(prefix) :]] = weight
     return converted
 
@@ -105,7 +114,7 @@ def has_box_refine(state_dict: Mapping[str, Tensor]) -> bool:
 
 @WEIGHT_INITIALIZERS.register_module()
 class DeformableDETRWeights:
-    """Initialize a :class:`VisionLLM` from a Deformable DETR.
+    """Initialize a :class:`VisionLLM` from a Deformable DETR, a DINO or a DDQ DETR.
 
     For use as the detector's own initialization::
 
@@ -180,7 +189,9 @@ class DeformableDETRWeights:
         number = len(converted['neck.token_head.cls_branches.0.bias'])
         if number != module.neck.token_head.cls_branches[0].out_features:
             raise ValueError(f'the Deformable DETR has {number} classes: set model.neck.token_head.num_classes={number}')
-        wanted = {name: weight.shape for name, weight in module.state_dict().items() if not name.startswith(OWN_PARTS)}
+        # Queries are new where those of the checkpoint are made from proposals.
+        own = OWN_PARTS if f'{_QUERIES[0]}weight' in converted else (*OWN_PARTS, *_QUERIES)
+        wanted = {name: weight.shape for name, weight in module.state_dict().items() if not name.startswith(own)}
         # BatchNorm's counters decide nothing; old checkpoints have none.
         wanted = {name: s for name, s in wanted.items() if not name.endswith('batches_tracked')}
         given = {name: weight.shape for name, weight in converted.items()}

@@ -1,5 +1,7 @@
 """A Deformable DETR's weights in a VisionLLM: every key has its place, and the neck then does what the DETR did."""
 
+import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmvisionllm.models.necks.deformable_detr_weights import OWN_PARTS, convert_deformable_detr, has_box_refine
+from mmvisionllm.models.necks.detr_kinds import WITH_PROPOSALS, kind_of
 from mmvisionllm.utils.meta_build import build_on_meta
 
 ROOT = Path(__file__).parents[3]
@@ -73,16 +76,21 @@ def parts(refine=False, layers=2, num_queries=DETR_QUERIES):
     )
 
 
-def build_detr(two_stage=False, **kwargs):
-    """An mmdet Deformable DETR with random weights, none of them equal."""
+def build_detr(two_stage=False, dino=False, **kwargs):
+    """An mmdet Deformable DETR, or a DINO, with random weights, none of them equal."""
     p = parts(**kwargs)
+    head = 'DINOHead' if dino else 'DeformableDETRHead'
+    noise = dict(label_noise_scale=0.5, box_noise_scale=1.0, group_cfg=dict(dynamic=True, num_dn_queries=4))
     model = MODELS.build(
         dict(
-            type='DeformableDETR',
+            type='DINO' if dino else 'DeformableDETR',
+            **(dict(dn_cfg=noise) if dino else {}),
             backbone=p['backbone'],
             neck=p['mapper'],
             as_two_stage=two_stage,
-            bbox_head=dict(type='DeformableDETRHead', num_classes=CLASSES, embed_dims=DIMS, **p['head']),
+            bbox_head=dict(
+                type='DINOHead' if dino else 'DeformableDETRHead', num_classes=CLASSES, embed_dims=DIMS, **p['head']
+            ),
             test_cfg=dict(max_per_img=10),
             **p['transformer'],
         )
@@ -234,14 +242,66 @@ def test_released_r50_fits_the_paper_config_by_name_and_shape(refine):
     assert {name: weight.shape for name, weight in converted.items()} == wanted
 
 
-def test_two_stage_is_refused():
-    state = build_detr(refine=True, two_stage=True).state_dict()
-    with pytest.raises(ValueError, match='two-stage'):
-        convert_deformable_detr(state, 4)
+ZOO = {
+    'Deformable DETR': 'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
+    'two-stage Deformable DETR': 'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco',
+    'DINO': 'dino/dino-4scale_r50_8xb2-12e_coco',
+    'DDQ DETR': 'ddq/ddq-detr-4scale_r50_8xb2-12e_coco',
+    'Conditional DETR': 'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+    'DAB-DETR': 'dab_detr/dab-detr_r50_8xb2-50e_coco',
+    'DETR': 'detr/detr_r50_8xb2-150e_coco',
+    'two-stage detector with proposals of an RPN': 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
+    'mask transformer (MaskFormer or Mask2Former)': 'mask2former/mask2former_r50_8xb2-lsj-50e_coco',
+    None: 'retinanet/retinanet_r50_fpn_1x_coco',
+}
+
+
+@pytest.fixture(scope='module')
+def zoo():
+    """Function from a kind to the weights of mmdet's own model of it, as names and shapes."""
+
+    @functools.cache
+    def weights(kind):
+        with torch.device('meta'):
+            return MODELS.build(get_config(f'mmdet::{ZOO[kind]}.py').model).state_dict()
+
+    return weights
+
+
+@pytest.mark.parametrize('kind', ZOO)
+def test_the_kind_is_known_by_its_weights(kind, zoo):
+    assert kind_of(zoo(kind)) == kind
+
+
+@pytest.mark.parametrize('kind', [kind for kind in ZOO if kind not in ('Deformable DETR', *WITH_PROPOSALS)])
+def test_another_kind_is_refused_by_its_name(kind, zoo):
+    with pytest.raises(ValueError, match=re.escape(f'this is a {kind}: VisionLLM starts from') if kind else 'is no Def'):
+        convert_deformable_detr(zoo(kind), 4)
+
+
+@pytest.mark.parametrize('kind', WITH_PROPOSALS)
+def test_what_is_taken_of_a_detector_with_proposals(kind, zoo):
+    """All but queries and what makes them, as of a Deformable DETR with box refinement."""
+    expected = convert_deformable_detr(zoo('Deformable DETR'), 100)
+    names = {name for name in expected if 'query_embedding' not in name and 'reference_points_fc' not in name}
+    assert set(convert_deformable_detr(zoo(kind), 100)) == names
+
+
+@pytest.mark.parametrize('kind', WITH_PROPOSALS[:2])
+def test_starts_from_a_detector_with_proposals(kind, tmp_path):
+    detr = build_detr(refine=True, two_stage=True, dino=kind == 'DINO')
+    model = build_visionllm(save(detr, tmp_path / 'detr.pth', meta=dict(dataset_meta=dict(classes=NAMES))), refine=True)
+    model.init_weights()
+    given, found = detr.state_dict(), model.state_dict()
+    for name in ('encoder.layers.1.self_attn.value_proj.weight', 'decoder.layers.0.ffn.layers.1.weight', 'level_embed'):
+        assert torch.equal(found[f'neck.{name}'], given[name])
+    for name in ('cls_branches.1.weight', 'reg_branches.1.4.weight'):
+        assert torch.equal(found[f'neck.token_head.{name}'], given[f'bbox_head.{name}'])
+    assert torch.isfinite(found['neck.query_embedding.weight']).all()
 
 
 def test_foreign_weights_are_refused():
-    with pytest.raises(ValueError, match='no Deformable DETR of mmdet 3'):
+    with pytest.raises(ValueError, match='is no Deformable DETR of mmdet 3'):
         convert_deformable_detr({'fc.weight': torch.zeros(2, 2)}, 4)
     state = build_detr().state_dict()
     with pytest.raises(ValueError, match="no part of a Deformable DETR: 'mask_head.weight'"):
