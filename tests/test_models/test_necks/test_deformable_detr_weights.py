@@ -88,9 +88,7 @@ def build_detr(two_stage=False, dino=False, **kwargs):
             backbone=p['backbone'],
             neck=p['mapper'],
             as_two_stage=two_stage,
-            bbox_head=dict(
-                type='DINOHead' if dino else 'DeformableDETRHead', num_classes=CLASSES, embed_dims=DIMS, **p['head']
-            ),
+            bbox_head=dict(type=head, num_classes=CLASSES, embed_dims=DIMS, **p['head']),
             test_cfg=dict(max_per_img=10),
             **p['transformer'],
         )
