@@ -61,7 +61,16 @@ class CheckedCocoMetric(CocoMetric):
         return CheckedCOCO(self.ann_file, classes, with_masks, read_size, self.backend_args)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """See mmdet."""
+        """See mmdet.
+
+        Raises:
+            ValueError: for the metric ``'segm'`` where boxes alone are predicted.
+        """
+        if 'segm' in self.metrics and any('masks' not in sample['pred_instances'] for sample in data_samples):
+            raise ValueError(
+                "metric='segm' compares masks, but boxes alone are predicted: ask for polygons, as "
+                "AttachInstruction(task='segmentation') in the test pipeline, or leave 'segm' out of the metric"
+            )
         super().process(data_batch, data_samples)
         for (truth, _), sample in zip(self.results[-len(data_samples) :], data_samples):
             instruction = sample.get('instruction')

@@ -134,6 +134,14 @@ def test_nothing_predicted_is_an_ap_of_zero(figures, scenes, metric, caplog):
     )
 
 
+def test_masks_where_boxes_alone_are_predicted(figures, scenes):
+    samples = predictions(scenes)
+    for sample in samples:
+        sample['pred_instances'].pop('masks')
+    with pytest.raises(ValueError, match="ask for polygons, .*task='segmentation'"):
+        figures('CheckedCocoMetric', samples, metric=['bbox', 'segm'])
+
+
 def test_a_mean_over_the_classes_that_were_asked_for(figures, scenes):
     text = 'Find <class> in <image> by (c, x1, y1, x2, y2)'
     asked = Instruction.from_text(text, categories=('bird', 'cat'), label_ids=(2, 0))

@@ -129,7 +129,7 @@ class AttachInstruction(BaseTransform):
             raise InstructionError(f'categories has words for {unknown}, but the classes are {list(classes)[:20]}')
         if not self.categories:
             self._name([words.get(name, name) for name in classes])
-        elif self.wordings is None and self.categories != tuple(classes):
+        elif self.wordings is None and _spaced(self.categories) != _spaced(classes):
             raise InstructionError(
                 f'AttachInstruction calls the labels {list(self.categories)[:20]}, but the classes of the dataset are '
                 f'{list(classes)[:20]}: leave categories out, or give words of your own as a mapping, '
@@ -143,10 +143,11 @@ class AttachInstruction(BaseTransform):
         self.labels = np.arange(len(self.categories))
         if self.given_categories is not None:
             check_categories(self.given_categories, limit=None)
-            missing = sorted(set(self.given_categories) - set(self.categories))
+            names = _spaced(self.categories)
+            missing = sorted(name for name in self.given_categories if name.replace('_', ' ') not in names)
             if missing:
                 raise InstructionError(f'given_categories are not in categories: {missing}')
-            self.labels = np.array([self.categories.index(n) for n in self.given_categories])
+            self.labels = np.array([names.index(name) for name in _spaced(self.given_categories)])
         self._check_sizes()
         self._try()
 
@@ -277,3 +278,8 @@ class AttachInstruction(BaseTransform):
             f'num_categories={len(self.categories)}, '
             f'random_instruction={self.random_instruction}, random_categories={self.random_categories})'
         )
+
+
+def _spaced(names: Sequence[str]) -> list[str]:
+    """Names as words: datasets such as LVIS have underscores for spaces in some of their lists."""
+    return [name.replace('_', ' ') for name in names]

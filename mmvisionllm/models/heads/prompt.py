@@ -44,6 +44,12 @@ def instruction_ids(
         raise ValueError(
             f'{len(ids)} tokens of instruction and image, but the language model has positions for '
             f'{language_model.max_length}: shorten the text, which begins {instruction.text[:80]!r}'
+            + (
+                f', or offer fewer than its {len(instruction.categories)} categories at a time, in training by '
+                'AttachInstruction(max_categories=..., random_categories=1.0), in testing by given_categories'
+                if len(instruction.categories) > 1
+                else ''
+            )
         )
     return ids
 

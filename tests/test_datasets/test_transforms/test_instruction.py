@@ -90,6 +90,16 @@ def test_names_of_a_dataset_that_mmdet_knows():
     assert len(only.categories) == 80 and only.categories[0] == 'person'
 
 
+def test_underscores_are_spaces():
+    """LVIS's names are "Band_Aid" in some lists and "Band Aid" in others; the instruction has what it was given."""
+    lists = ['Band_Aid', 'air_conditioner', 'pen'], ['Band Aid', 'air conditioner', 'pen']
+    for categories, classes in (lists, lists[::-1]):
+        transform = build(categories=categories, given_categories=['pen', classes[0]])
+        transform.set_classes(classes)
+        (only,) = set(draw(transform, 2))
+        assert (only.categories, only.label_ids) == (('pen', categories[0]), (2, 0))
+
+
 def test_more_categories_than_one_instruction_takes_are_drawn_from():
     many = [f'kind {i}' for i in range(1203)]
     drawn = draw(build(categories=many, random_categories=1.0, max_categories=80), 300)

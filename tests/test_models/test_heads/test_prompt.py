@@ -100,6 +100,8 @@ def test_an_instruction_that_is_too_long(small):
     model = small.build(small.language_model(config__max_position_embeddings=length + 3))
     assert embed_prefix(model, INSTRUCTIONS, torch.randn(2, 4, 32)).embeddings.size(1) == length + 3
     message = f'{length + 4} tokens of instruction and image, .* positions for {length + 3}: shorten'
+    with pytest.raises(ValueError, match='offer fewer than its 3 categories at a time, in training by AttachInstruction'):
+        embed_prefix(model, INSTRUCTIONS, torch.randn(2, 5, 32))
     for image, continuation in ((5, []), (4, [9])):
         with pytest.raises(ValueError, match=message + '.*begins \'Find {"star"'):
             embed_prefix(model, INSTRUCTIONS, torch.randn(2, image, 32), [continuation, []])
