@@ -6,6 +6,7 @@ import logging
 import os.path as osp
 from typing import Any
 
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
 from mmdet.datasets import CocoDataset
@@ -41,14 +42,28 @@ class CheckedCocoDataset(CocoDataset):
     """
 
     report: CocoReport
+    _classes_known = False
 
     def __init__(self, *args: Any, with_masks: bool | None = None, skip_unreadable: bool = False, **kwargs: Any) -> None:
         self._with_masks = with_masks
         self.skip_unreadable = skip_unreadable
         self._unreadable: set[str] = set()
         super().__init__(*args, **kwargs)
-        self.pipeline.transforms = [LoadPhoto.in_place_of(t) for t in self.pipeline.transforms]
-        for transform in every_transform(self.pipeline):
+        self._classes_known = True
+        self.pipeline = self._pipeline
+
+    @property
+    def pipeline(self) -> Compose:
+        """As in mmengine; one that is set later, as by mmdet's ``PipelineSwitchHook``, is told the classes, too."""
+        return self._pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Compose) -> None:
+        self._pipeline = pipeline
+        if not self._classes_known:
+            return
+        pipeline.transforms = [LoadPhoto.in_place_of(t) for t in pipeline.transforms]
+        for transform in every_transform(pipeline):
             if hasattr(transform, 'set_classes'):
                 transform.set_classes(self.metainfo['classes'])
 

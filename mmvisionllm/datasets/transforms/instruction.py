@@ -229,6 +229,12 @@ class AttachInstruction(BaseTransform):
             if not self.categories:
                 return results
             labels = self._draw_labels()
+            highest = max(map(int, sample.labels), default=-1)
+            if highest >= len(self.categories):
+                raise InstructionError(
+                    f'an object has the label {highest}, but AttachInstruction names {len(self.categories)} categories: '
+                    "name all of the dataset's, or take CheckedCocoDataset and leave categories out"
+                )
         query = self._field(sample, self.task.query) if self.task.query else None
         if self.task.name == 'conversation':
             query, *turns = (turn['value'] for turn in query)

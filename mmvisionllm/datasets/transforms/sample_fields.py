@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +30,11 @@ class PackedFields:
     def set(self, name: str, value: Any) -> None:
         """Set a field."""
         setattr(self.sample, name, value)
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels of the objects."""
+        return self.sample.gt_instances.get('labels', ()) if 'gt_instances' in self.sample else ()
 
     def set_points(self, number: int, sampling: str) -> None:
         """Make ``gt_instances.points`` of the masks, if there are any."""
@@ -59,6 +65,11 @@ class LoadedFields:
     def set(self, name: str, value: Any) -> None:
         """Set a field, which ``PackDetInputs(meta_keys=...)`` has to pass on."""
         self.results[name] = value
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels of the objects."""
+        return self.results.get('gt_bboxes_labels', ())
 
     def set_points(self, number: int, sampling: str) -> None:
         """Put points in the place of the masks, if there are any: ``PackDetInputs`` hands on whatever stands there."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmdet.models.data_preprocessors import BatchSyncRandomResize
 from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
@@ -51,6 +52,11 @@ class VisionLLM(BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
+        if not hasattr(self.neck, 'token_head'):
+            raise TypeError(
+                f'model.neck must be a LanguageGuidedTokenizer, got {type(self.neck).__name__}: other necks, one or '
+                'a list, go into neck.channel_mapper'
+            )
         own = {key: cfg for key, cfg in dict(train_cfg=train_cfg, test_cfg=test_cfg).items() if cfg is not None}
         self.bbox_head = MODELS.build({**bbox_head, **own})
         if self.bbox_head.num_coordinates == 4 and not self.neck.token_head.with_extent:
@@ -137,6 +143,7 @@ class VisionLLM(BaseDetector):
 
         Raises:
             InstructionError: if a sample lacks the text that its instruction asks for.
+            ValueError: for polygons that a batch augmentation has not resized along with their image.
         """
         instructions = self.instructions(batch_data_samples)
         tokens = self.tokenize(batch_inputs, batch_data_samples, instructions)
@@ -147,6 +154,12 @@ class VisionLLM(BaseDetector):
             samples, asked = [batch_data_samples[i] for i in sets], [instructions[i] for i in sets]
             # All objects: what the instruction does not ask for is answered by <none>.
             objects, metas = [name_points(s.gt_instances) for s in samples], [s.metainfo for s in samples]
+            resizes = any(isinstance(a, BatchSyncRandomResize) for a in self.data_preprocessor.batch_augments or ())
+            if resizes and any('points' in gt for gt in objects):
+                raise ValueError(
+                    'BatchSyncRandomResize resizes images and boxes, not polygons: take RandomChoiceResize in the '
+                    'pipeline of the task that asks for polygons'
+                )
             token_losses, matches, set_tokens = self.neck.loss(tokens.select(sets), objects, metas)
             losses.update(token_losses, **self.bbox_head.loss(set_tokens, asked, objects, matches, metas))
         if texts:

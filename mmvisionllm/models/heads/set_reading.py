@@ -72,12 +72,20 @@ def read_set(
         ``bboxes`` (n, 4) in pixels, around the points; ``scores`` (n,); ``labels`` (n,) in the dataset's numbering;
         ``label_names``, the instruction's own words for them, which mmdet's visualizer draws; and if the task or the
         instruction asks for polygons, ``masks`` (n, height, width), bool.
+
+    Raises:
+        ValueError: to rescale without ``scale_factor``.
     """
     scores = scores[:, : len(instruction.categories)]
     height, width = img_meta['img_shape'][:2]
     pixels = points[:, : instruction.output_format.num_points]
     pixels = pixels * pixels.new_tensor([width, height])
     if rescale:
+        if 'scale_factor' not in img_meta:
+            raise ValueError(
+                'a sample has no scale_factor, by which results go back to its original image: the test pipeline lacks a '
+                "Resize, or PackDetInputs 'scale_factor' in its meta_keys"
+            )
         pixels = pixels / pixels.new_tensor(img_meta['scale_factor'])
         height, width = img_meta['ori_shape'][:2]
     # A polygon's points may lie outside of the image, where its sides then cut the image's edge as they should.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -67,8 +67,8 @@ class LanguageGuidedTokenizer(BaseModule):
     references are exactly those of mmdet's ``DeformableDETR``.
 
     Args:
-        channel_mapper: mmdet neck that brings the backbone's features to ``num_outs`` scales of ``embed_dims`` channels,
-            which encoder and decoder look at.
+        channel_mapper: mmdet neck, or a list of necks, that brings the backbone's features to ``num_outs`` scales of
+            ``embed_dims`` channels, which encoder and decoder look at.
         encoder: As in mmdet's ``DeformableDETR``.
         decoder: As in mmdet's ``DeformableDETR``.
         token_head: :class:`ImageTokenHead`, with ``train_cfg`` for its matcher.
@@ -79,7 +79,7 @@ class LanguageGuidedTokenizer(BaseModule):
 
     Raises:
         ValueError: for box refinement where the token head regresses centers alone, and where encoder or decoder look at
-            other numbers of scales than there are.
+            other numbers of scales or channels than there are.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class LanguageGuidedTokenizer(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.channel_mapper = MODELS.build(channel_mapper)
+        first, *_, last = [channel_mapper, channel_mapper] if isinstance(channel_mapper, Mapping) else channel_mapper
+        self.in_channels = first.get('in_channels')
         self.num_queries = num_queries
         self.with_box_refine = with_box_refine
         self.positional_encoding = SinePositionalEncoding(
@@ -106,7 +108,7 @@ class LanguageGuidedTokenizer(BaseModule):
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(num_queries, 2 * self.embed_dims)
         # mmdet's layers attend to num_levels scales and drop the others silently.
-        num_feature_levels = channel_mapper['num_outs']
+        num_feature_levels = last.get('num_outs', last.get('num_levels'))
         for name, coder in (('encoder.layer_cfg.self_attn_cfg', encoder), ('decoder.layer_cfg.cross_attn_cfg', decoder)):
             levels = coder['layer_cfg'][name.split('.')[-1]].get('num_levels', 4)
             if levels != num_feature_levels:
@@ -114,6 +116,11 @@ class LanguageGuidedTokenizer(BaseModule):
                     f'channel_mapper has num_outs={num_feature_levels} scales, but {name} has num_levels={levels}: set '
                     'both to the same'
                 )
+        if last.get('out_channels', self.embed_dims) != self.embed_dims:
+            raise ValueError(
+                f'channel_mapper has out_channels={last["out_channels"]}, but encoder and decoder have '
+                f'embed_dims={self.embed_dims}: set both to the same'
+            )
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, self.embed_dims))
         self.reference_points_fc = nn.Linear(self.embed_dims, 2)
         nn.init.normal_(self.level_embed)
@@ -157,7 +164,16 @@ class LanguageGuidedTokenizer(BaseModule):
 
         Returns:
             M image tokens per image, whatever its resolution.
+
+        Raises:
+            ValueError: for feature maps that the channel mapper is not made for.
         """
+        channels = [feature.size(1) for feature in features]
+        if self.in_channels is not None and channels != list(self.in_channels):
+            raise ValueError(
+                f'the backbone gives feature maps of {channels} channels, but neck.channel_mapper has '
+                f"in_channels={list(self.in_channels)}: set that, or the backbone's out_indices"
+            )
         features = self.channel_mapper(tuple(features))
         if self.text_encoder is not None:
             language, language_mask = self.text_encoder(texts)
