@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from mmdet.datasets.transforms import InferencerLoader
 from mmvisionllm.datasets.photos import ImageReadError, decode_photo, photo_from_array, photo_of
+from mmvisionllm.instructions import InstructionError
 
 Input = str | np.ndarray | Image.Image
 
@@ -93,7 +94,7 @@ class CheckedPipeline(Compose):
             try:
                 data = transform(data)
             except (cv2.error, ArithmeticError, ValueError) as error:
-                if isinstance(error, ImageReadError) or 'img' not in data:  # behind PackDetInputs
+                if isinstance(error, (ImageReadError, InstructionError)) or 'img' not in data:  # behind PackDetInputs
                     raise
                 height, width = data['img'].shape[:2]
                 name = image if isinstance(image, str) else 'an image'

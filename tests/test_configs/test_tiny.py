@@ -152,8 +152,10 @@ def test_pipelines_build(name):
     for dataset in (cfg.train_dataloader.dataset.dataset, cfg.test_dataloader.dataset):
         for part in dataset.get('datasets', [dataset]):
             steps = [TRANSFORMS.build(step) for step in part.pipeline]
-            assert type(steps[-1]).__name__ == 'AttachInstruction'
-            assert steps[-1].num_bins == cfg.model.bbox_head.language_model.num_bins
+            kinds = [type(step).__name__ for step in steps]
+            attach, pack = kinds.index('AttachInstruction'), kinds.index('PackDetInputs')
+            assert steps[attach].num_bins == cfg.model.bbox_head.language_model.num_bins
+            assert attach > pack or 'instruction' in steps[pack].meta_keys
 
 
 @pytest.mark.parametrize('name', [n for n in DETECTORS if n.endswith(('stage2', 'multitask'))])

@@ -92,7 +92,7 @@ def test_names_of_a_dataset_that_mmdet_knows():
 
 def test_underscores_are_spaces():
     """LVIS's names are "Band_Aid" in some lists and "Band Aid" in others; the instruction has what it was given."""
-    lists = ['Band_Aid', 'air_conditioner', 'pen'], ['Band Aid', 'air conditioner', 'pen']
+    lists = ['Band_Aid', 'air_conditioner', 'pen', 'cup', 'bed'], ['Band Aid', 'air conditioner', 'pen', 'cup', 'bed']
     for categories, classes in (lists, lists[::-1]):
         transform = build(categories=categories, given_categories=['pen', classes[0]])
         transform.set_classes(classes)
