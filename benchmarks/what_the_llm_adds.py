@@ -97,7 +97,7 @@ def measure(config: str, checkpoint: str, batch_size: int = 8) -> dict:
 
     metrics = {name: METRICS.build(cfg.test_evaluator) for name in ('decoder', 'tokens')}
     for metric in metrics.values():
-        metric.dataset_meta = dict(classes=cfg.metainfo.classes)
+        metric.dataset_meta = DATASETS.build(cfg.test_dataloader.dataset).metainfo
     number = 0
     for batch in batches(cfg.test_dataloader.dataset):
         for name, results in predictions(model, batch).items():
