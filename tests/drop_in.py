@@ -200,7 +200,10 @@ add('Necks', '`FPN` as `neck.channel_mapper`', lambda tiny: tiny.losses(neck__ch
 add(
     'Necks',
     'a list of necks, `FPN` and `BFP`',
-    lambda tiny: tiny.losses(neck__channel_mapper=[FPN, dict(type='BFP', in_channels=32, num_levels=4)]),
+    lambda tiny: [
+        tiny.losses(neck__channel_mapper=mappers)
+        for mappers in ([FPN], [FPN, dict(type='BFP', in_channels=32, num_levels=4)])
+    ],
     'works as `neck.channel_mapper`; as `model.neck`, an error says so',
 )
 add(

@@ -23,7 +23,7 @@ from mmvisionllm.utils.launch import check_exists
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 _FEWEST = 300
-# Of the language model: three names are looked up after 80 iterations.
+# Of the language model: three names are looked up after 80 iterations, half of twenty after 150.
 ITERS_PER_NAME, _FEWEST_LLM, _MOST_LLM = 40, 120, 2000
 DETECTOR_BASE = 'deformable_detr/deformable-detr-refine_tiny_coco-mini'
 

@@ -39,8 +39,3 @@ def test_as_in_grounding_dino(text, custom_entities):
 
 def test_a_name_that_stands_twice_is_one_category():
     assert categories_of_prompt('star . heart . star', True) == ('star', 'heart')
-
-
-def test_noun_phrases_need_nltk():
-    pytest.importorskip('nltk', reason='tested where it is')
-    assert 'star' in ' '.join(categories_of_prompt('a red star left of a heart'))

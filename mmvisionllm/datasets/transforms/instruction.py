@@ -229,7 +229,7 @@ class AttachInstruction(BaseTransform):
             if not self.categories:
                 return results
             labels = self._draw_labels()
-            highest = max(map(int, sample.labels), default=-1)
+            highest = int(max(sample.labels, default=-1))
             if highest >= len(self.categories):
                 raise InstructionError(
                     f'an object has the label {highest}, but AttachInstruction names {len(self.categories)} categories: '

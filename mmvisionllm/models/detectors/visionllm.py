@@ -154,7 +154,8 @@ class VisionLLM(BaseDetector):
             samples, asked = [batch_data_samples[i] for i in sets], [instructions[i] for i in sets]
             # All objects: what the instruction does not ask for is answered by <none>.
             objects, metas = [name_points(s.gt_instances) for s in samples], [s.metainfo for s in samples]
-            resizes = any(isinstance(a, BatchSyncRandomResize) for a in self.data_preprocessor.batch_augments or ())
+            augments = getattr(self.data_preprocessor, 'batch_augments', None) or ()
+            resizes = any(isinstance(augment, BatchSyncRandomResize) for augment in augments)
             if resizes and any('points' in gt for gt in objects):
                 raise ValueError(
                     'BatchSyncRandomResize resizes images and boxes, not polygons: take RandomChoiceResize in the '

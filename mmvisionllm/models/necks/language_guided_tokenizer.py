@@ -96,8 +96,8 @@ class LanguageGuidedTokenizer(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.channel_mapper = MODELS.build(channel_mapper)
-        first, *_, last = [channel_mapper, channel_mapper] if isinstance(channel_mapper, Mapping) else channel_mapper
-        self.in_channels = first.get('in_channels')
+        mappers = [channel_mapper] if isinstance(channel_mapper, Mapping) else channel_mapper
+        self.in_channels, last = mappers[0].get('in_channels'), mappers[-1]
         self.num_queries = num_queries
         self.with_box_refine = with_box_refine
         self.positional_encoding = SinePositionalEncoding(
@@ -169,7 +169,8 @@ class LanguageGuidedTokenizer(BaseModule):
             ValueError: for feature maps that the channel mapper is not made for.
         """
         channels = [feature.size(1) for feature in features]
-        if self.in_channels is not None and channels != list(self.in_channels):
+        # Necks of equal channels, such as BFP, name them once.
+        if isinstance(self.in_channels, Sequence) and channels != list(self.in_channels):
             raise ValueError(
                 f'the backbone gives feature maps of {channels} channels, but neck.channel_mapper has '
                 f"in_channels={list(self.in_channels)}: set that, or the backbone's out_indices"
