@@ -9,6 +9,7 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='GroupedOptimWrapperConstructor',
     optimizer=dict(
         type='AdamW',
         lr=2e-4,  # paper; also Deformable DETR's for 32 images per step

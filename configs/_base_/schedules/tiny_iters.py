@@ -6,6 +6,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='GroupedOptimWrapperConstructor',
     # Twice to thrice the usual rate of Deformable DETR: the model is small and starts from nothing. 5e-4 at batch 8 and
     # 1.2e-3 were behind after the same number of images.
     # Fused: of a step of a third of a second, the update took a tenth.

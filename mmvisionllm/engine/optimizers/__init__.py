@@ -1,5 +1,6 @@
 """Optimizer-wrapper constructors."""
 
+from .grouped import GroupedOptimWrapperConstructor
 from .layer_decay import LayerDecayOptimWrapperConstructor
 
-__all__ = ['LayerDecayOptimWrapperConstructor']
+__all__ = ['GroupedOptimWrapperConstructor', 'LayerDecayOptimWrapperConstructor']
