@@ -9,6 +9,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 VENV_OPENMMLAB ?= .venv-openmmlab
+# Further requirements, such as transformers==4.56.0 (tools/test_versions.py).
+PINS ?=
 # Prebuilt mmcv wheels, used if they are there and fit.
 WHEELS ?= ../shared/wheels
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -82,6 +84,7 @@ $(VENV)/.torch: $(VENV)/.created
 	@echo "[setup] installing $(TORCH)"
 	@$(BIN)/pip install $(PIP_FLAGS) "$(TORCH)"
 	@$(BIN)/pip freeze | sed -n 's/^\(torch==[^+]*\).*/\1/p' > $(VENV)/constraints.txt
+	@printf '%s\n' $(PINS) >> $(VENV)/constraints.txt
 	@touch $@
 
 $(VENV)/.mmcv: $(VENV)/.torch
@@ -110,7 +113,7 @@ $(VENV_OPENMMLAB)/.torch:
 	@$(BIN_OPENMMLAB)/pip install $(PIP_FLAGS) "$(TORCH)" "setuptools<81"
 	@$(BIN_OPENMMLAB)/pip freeze | sed -n 's/^\(torch==[^+]*\).*/\1/p' \
 		> $(VENV_OPENMMLAB)/constraints.txt
-	@echo "setuptools<81" >> $(VENV_OPENMMLAB)/constraints.txt
+	@printf '%s\n' "setuptools<81" $(PINS) >> $(VENV_OPENMMLAB)/constraints.txt
 	@touch $@
 
 $(VENV_OPENMMLAB)/.mmcv: $(VENV_OPENMMLAB)/.torch

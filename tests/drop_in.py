@@ -5,6 +5,9 @@ python -m tests.drop_in > docs/drop_in.md
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +21,7 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from mmengine.utils import get_installed_path
 
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
@@ -139,6 +143,36 @@ class Tiny:
         runner.train()
         return runner
 
+    def file(self) -> str:
+        """The config as a user has it, with a wrapped dataset as in ours."""
+        wrapped = dict(type='SeededDataset', dataset=self.dataset())
+        cfg = self.config(
+            custom_imports=dict(imports=['mmvisionllm']),
+            visualizer=dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'),
+            train_dataloader=self.loader(dataset=wrapped),
+        )
+        path = self.folder / 'config.py'
+        cfg.dump(path)
+        return str(path)
+
+    def tool(self, name: str, *arguments: str) -> None:
+        """Run one of mmdet's tools in a process of its own."""
+        path = Path(get_installed_path('mmdet'), '.mim/tools', f'{name}.py')
+        if not path.is_file():
+            pytest.skip('this mmdet was installed without its tools')
+        environment = dict(os.environ, PYTHONPATH=str(ROOT), MPLBACKEND='Agg')
+        command = [sys.executable, str(path), *map(str, arguments)]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    def predictions(self) -> str:
+        """File of predictions that mmdet's test.py writes."""
+        checkpoint, out = self.folder / 'weights.pth', self.folder / 'results.pkl'
+        model = self.small.build(self.small.detector())
+        torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+        self.tool('test', self.file(), checkpoint, '--out', out, '--work-dir', self.folder / 'test')
+        return str(out)
+
 
 def refuses(message: str, run: Callable[[Tiny], Any]) -> Callable[[Tiny], None]:
     """Something that ends with an error that says what to do."""
@@ -253,6 +287,22 @@ add(
     'fewer categories in `AttachInstruction` than classes in the dataset',
     refuses('an object has the label', lambda tiny: tiny.losses(plain(tiny, NAMES[:1]))),
     'the error says so',
+)
+add(
+    'Datasets',
+    'other names in `AttachInstruction` than in the dataset',
+    refuses(
+        'categories',
+        lambda tiny: tiny.train(train_dataloader=tiny.loader(dataset=tiny.dataset(attach=dict(categories=NAMES[::-1])))),
+    ),
+    'the error says so; other words for the same classes go in as a mapping',
+)
+MANY = tuple(f'{look} {thing}' for look in ('red', 'blue', 'striped', 'dotted', 'large') for thing in NAMES) * 20
+add(
+    'Datasets',
+    'more categories than the language model has positions for (Objects365)',
+    refuses('max_categories', lambda t: t.losses(plain(t, tuple(f'{name} {i}' for i, name in enumerate(MANY))))),
+    'the error says how to offer some of them at a time',
 )
 for wrapper, options in dict(RepeatDataset=dict(times=2), ClassBalancedDataset=dict(oversample_thr=0.1)).items():
     add(
@@ -375,7 +425,53 @@ def augmented(tiny: Tiny) -> None:
     assert 'coco/bbox_mAP' in Runner.from_cfg(cfg).test()
 
 
+def drawn(tiny: Tiny) -> None:
+    """Training samples as pictures."""
+    tiny.tool('analysis_tools/browse_dataset', tiny.file(), '--output-dir', 'out', '--not-show')
+    assert len(list((tiny.folder / 'out').iterdir())) == 6
+
+
+def analyzed(tiny: Tiny) -> None:
+    """The best and worst predictions as pictures."""
+    option = ['--cfg-options', 'train_dataloader.dataset.type=RepeatDataset']
+    file, results = tiny.file(), tiny.predictions()
+    tiny.tool('analysis_tools/analyze_results', file, results, 'out', '--topk', '2', *option)
+    assert list((tiny.folder / 'out').rglob('*.png'))
+
+
+def confused(tiny: Tiny) -> None:
+    """Classes taken for one another."""
+    file, results = tiny.file(), tiny.predictions()
+    tiny.tool('analysis_tools/confusion_matrix', file, results, 'out')
+    assert list((tiny.folder / 'out').glob('*.png'))
+
+
+def measured(tiny: Tiny) -> None:
+    """Metrics of saved predictions."""
+    tiny.tool('analysis_tools/eval_metric', tiny.file(), tiny.predictions())
+
+
+def plotted(tiny: Tiny) -> None:
+    """Losses of a training."""
+    tiny.train(log_processor=dict(by_epoch=True), default_hooks=dict(logger=dict(type='LoggerHook', interval=1)))
+    [log] = tiny.folder.glob('*/vis_data/scalars.json')
+    tiny.tool(
+        'analysis_tools/analyze_logs', 'plot_curve', str(log), '--keys', 'loss', '--out', 'loss.png', '--style', 'default'
+    )
+    assert (tiny.folder / 'loss.png').is_file()
+
+
 add('Tools', '`get_flops.py`, `get_model_complexity_info`', flops)
+add('Tools', '`browse_dataset.py`', drawn, 'works; `mim run mmvisionllm browse_data` draws the instruction, too')
+add('Tools', '`test.py --out`, `eval_metric.py`', measured)
+add('Tools', '`confusion_matrix.py`', confused)
+add(
+    'Tools',
+    '`analyze_results.py`',
+    analyzed,
+    'works with `--cfg-options train_dataloader.dataset.type=RepeatDataset`: it knows that wrapper, not `SeededDataset`',
+)
+add('Tools', '`analyze_logs.py`', plotted, "works with `--style default`: mmdet's own default is a style of seaborn")
 add(
     'Tools',
     "`test.py --tta`, mmdet's and ours",
@@ -410,6 +506,32 @@ def prompted(tiny: Tiny) -> None:
 
 
 add('APIs', '`DetInferencer(texts=..., custom_entities=True)`, `inference_detector(text_prompt=...)`', prompted)
+
+
+ASSIGNER = dict(type='HungarianAssigner', match_costs=[dict(type='ClassificationCost', weight=1.0)])
+add(
+    'APIs',
+    '`model.train_cfg.assigner`',
+    refuses('matches of the tokenizer', lambda tiny: tiny.losses(train_cfg=dict(assigner=ASSIGNER))),
+    'works in `visionllm-paper_*`; elsewhere objects are matched by `neck.token_head.train_cfg.assigner`, and the error '
+    'says so',
+)
+
+
+def precise(tiny: Tiny, dtype: torch.dtype) -> None:
+    """Predict with all weights in another type."""
+    data = DATASETS.build(tiny.dataset(split='val', test_mode=True))
+    model = tiny.small.build(tiny.small.detector()).eval().to(dtype)
+    model.test_step(pseudo_collate([data[0]]))
+
+
+for name, dtype in dict(half=torch.float16, bfloat16=torch.bfloat16, double=torch.float64).items():
+    add(
+        'APIs',
+        f'`model.{name}()`',
+        refuses('weights are .*float', lambda tiny, dtype=dtype: precise(tiny, dtype)),
+        'not: weights stay in float32, as in training; the error names `--amp` and `language_model.torch_dtype`',
+    )
 for kind, outcome in {
     'Deformable DETR, plain or with box refinement': WORKS,
     'two-stage Deformable DETR, DINO, DDQ DETR': 'works, with queries of its own: what is taken, left and new is logged',

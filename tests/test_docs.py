@@ -12,7 +12,8 @@ from mmengine.config import Config
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 COMMAND = re.compile(r'(mim (train|test|run) mmvisionllm|python (tools|benchmarks)/\S+|torchrun|make)( |$)')
-OF_THE_GUIDE = ('fruits/', 'work_dirs/fruits_')  # docs/own_data.md writes and trains them: test_own_data_guide.py
+# What two pages write and train: test_own_data_guide.py, test_coming_from_mmdet.py.
+OF_THE_GUIDE = ('fruits/', 'work_dirs/fruits_', 'visionllm_fruits.py')
 SHARED = (ROOT / 'mmvisionllm/utils/launch.py').read_text()
 MAKEFILE = (ROOT / 'Makefile').read_text()
 

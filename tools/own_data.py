@@ -26,6 +26,7 @@ _FEWEST = 300
 # Of the language model: three names are looked up after 80 iterations, half of twenty after 150.
 ITERS_PER_NAME, _FEWEST_LLM, _MOST_LLM = 40, 120, 2000
 DETECTOR_BASE = 'deformable_detr/deformable-detr-refine_tiny_coco-mini'
+SHIPPED_DETECTOR = 'mmvisionllm://deformable-detr_tiny_scenes'
 
 DATA = """\
 # Your data, said once: the trainings beside this file read it here.
@@ -141,10 +142,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--scale', type=int, default=256, help='longer side of the images in pixels (default: %(default)s)'
     )
     parser.add_argument('--iters', type=int, default=1500, help='of the detector (default: %(default)s)')
-    parser.add_argument('--load-from', help='a Deformable DETR of the same sizes to start from (default: nothing)')
+    parser.add_argument(
+        '--load-from',
+        default=SHIPPED_DETECTOR,
+        help='a Deformable DETR of the same sizes to start from, or none (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
-    if args.load_from:
+    if '://' not in args.load_from and args.load_from != 'none':
         check_exists(parser, 'checkpoint', args.load_from)
+        args.load_from = os.path.abspath(args.load_from)
     if args.iters < _FEWEST:
         parser.error(f'--iters {args.iters}: schedules begin with a warm-up, {_FEWEST} is the least')
     for file in filter(None, (args.train, args.val)):
@@ -184,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'deformable-detr': DETECTOR.format(name=name, base=config(DETECTOR_BASE))
         + BOXES
         + TRAINING.format(iters='_base_.own_iters', best='coco/bbox_mAP')
-        + (START.format(load_from=os.path.abspath(args.load_from)) if args.load_from else ''),
+        + ('' if args.load_from == 'none' else START.format(load_from=args.load_from)),
         'llm': LANGUAGE_MODEL.format(name=name, base=config('visionllm/llm_tiny_scenes_pretrain')),
         'visionllm': VISIONLLM.format(
             name=name,

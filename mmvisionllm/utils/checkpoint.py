@@ -23,6 +23,8 @@ from torch import Tensor
 
 from mmvisionllm.compat import registered_loaders_stay
 
+from .package_weights import SCHEME, load_package_weights
+
 _UNRESTRICTED = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _KINDS = ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64', 'float32', 'float64')
 
@@ -53,7 +55,8 @@ def read_checkpoint(path: str, map_location: Any = None) -> Any:
     """Read all of a checkpoint: weights, optimizer, log history.
 
     Args:
-        path: Local path, URL (downloaded once per machine), or what one of mmengine's file backends knows.
+        path: Local path, URL (downloaded once per machine), weights of this package (``mmvisionllm://``), or what one of
+            mmengine's file backends knows.
         map_location: As for :func:`torch.load`.
 
     Raises:
@@ -62,6 +65,8 @@ def read_checkpoint(path: str, map_location: Any = None) -> Any:
     """
     if path.startswith(('http://', 'https://')):
         return _load(download(path), map_location)
+    if path.startswith(SCHEME):
+        return load_package_weights(path, map_location)
     path = os.path.expanduser(path)
     if '://' not in path and not os.path.isfile(path):
         raise FileNotFoundError(f'checkpoint not found: {path}')

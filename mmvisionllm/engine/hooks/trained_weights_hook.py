@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -10,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmdet.registry import HOOKS
+from mmvisionllm.models.necks.detr_kinds import kind_of
 from mmvisionllm.utils.required_weights import check_weights
 
 _REMEDY = (
@@ -36,11 +38,22 @@ class TrainedWeightsHook(Hook):
         """Check a checkpoint before its weights go into the model.
 
         Raises:
-            ValueError: if a trained weight is missing or has another shape.
+            ValueError: if a trained weight is missing or has another shape, or the checkpoint is of a DETR of mmdet.
         """
         state = checkpoint.get('state_dict', checkpoint)
+        _refuse_detr(_unwrapped(runner.model), state)
         starts = isinstance(runner._train_loop, BaseLoop) and not runner._resume  # a loop once it trains, a dict before
         check_weights(_unwrapped(runner.model), state, self.allow_missing, _REMEDY if starts else '')
+
+
+def _refuse_detr(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Say how a VisionLLM starts from a DETR, where one is given as its own checkpoint."""
+    kind = kind_of(name.removeprefix('module.') for name in state)
+    if kind and hasattr(getattr(model, 'neck', None), 'token_head'):
+        raise ValueError(
+            f'the checkpoint is of a {kind} of mmdet, not of a VisionLLM. To start from it, leave load_from out and set '
+            "model.init_cfg=dict(type='DeformableDETRWeights', checkpoint=FILE)"
+        )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

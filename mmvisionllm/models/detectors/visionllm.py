@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmdet.models.data_preprocessors import BatchSyncRandomResize
@@ -119,12 +120,20 @@ class VisionLLM(BaseDetector):
         """(B, 3, H, W) -> the backbone's feature maps, each (B, C, H_i, W_i).
 
         Raises:
-            TypeError: if the images hold integers.
+            TypeError: if the images hold integers, or images or weights are not in float32, without autocast.
         """
         if not batch_inputs.is_floating_point():
             raise TypeError(
                 f'images must be floating-point and normalized, got {batch_inputs.dtype}: pass the batch through '
                 '`data_preprocessor` first'
+            )
+        weight = next(self.backbone.parameters(), batch_inputs)
+        types = weight.dtype, batch_inputs.dtype
+        if set(types) != {torch.float32} and not torch.is_autocast_enabled(batch_inputs.device.type):
+            raise TypeError(
+                f"the backbone's weights are {types[0]}, images {types[1]}: leave both in float32. For half precision "
+                'take --amp, or torch.autocast around a test; the language model alone may be held in another type by '
+                'language_model.torch_dtype'
             )
         return self.backbone(batch_inputs)
 

@@ -19,8 +19,8 @@ Deformable DETR                       VisionLLM
 The queries of Deformable DETR have no order, so the first M are as good as any other M. What the classes
 differ in tells what an object is: by it, the projector begins with tokens that read as the names of the detector's
 classes (:meth:`TokenProjector.start_from_classes`), which the checkpoint knows (``meta``). The language path
-(``neck.text_encoder``, ``neck.fusions``) and the rest of the decoder (``bbox_head``) have no counterpart and keep their
-own weights.
+(``neck.text_encoder``, ``neck.fusions``), heads for outlines and the rest of the decoder (``bbox_head``) have no
+counterpart and keep their own weights.
 
 Of a two-stage Deformable DETR, a DINO or a DDQ DETR, which make their queries from proposals, the same parts are taken
 but for the queries: ``query_embedding`` and ``reference_points_fc`` are new.
@@ -41,9 +41,6 @@ from mmvisionllm.utils.checkpoint import read_weights_and_classes
 
 from .detr_kinds import WITH_PROPOSALS, kind_of, without_place
 from .language_guided_tokenizer import LanguageGuidedTokenizer
-
-OWN_PARTS = ('neck.text_encoder.', 'neck.fusions.', 'bbox_head.')
-"""What a Deformable DETR has nothing for."""
 
 _QUERIES = ('neck.query_embedding.', 'neck.reference_points_fc.')
 _MOVED = {
@@ -189,9 +186,10 @@ class DeformableDETRWeights:
         number = len(converted['neck.token_head.cls_branches.0.bias'])
         if number != module.neck.token_head.cls_branches[0].out_features:
             raise ValueError(f'the Deformable DETR has {number} classes: set model.neck.token_head.num_classes={number}')
-        # Queries are new where those of the checkpoint are made from proposals.
-        own = OWN_PARTS if f'{_QUERIES[0]}weight' in converted else (*OWN_PARTS, *_QUERIES)
-        wanted = {name: weight.shape for name, weight in module.state_dict().items() if not name.startswith(own)}
+        shared = tuple(_MOVED.values())
+        if f'{_QUERIES[0]}weight' not in converted:  # new where those of the checkpoint are made from proposals
+            shared = tuple(part for part in shared if part not in _QUERIES)
+        wanted = {name: weight.shape for name, weight in module.state_dict().items() if name.startswith(shared)}
         # BatchNorm's counters decide nothing; old checkpoints have none.
         wanted = {name: s for name, s in wanted.items() if not name.endswith('batches_tracked')}
         given = {name: weight.shape for name, weight in converted.items()}

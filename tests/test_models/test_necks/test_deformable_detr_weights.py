@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmvisionllm.models.necks.deformable_detr_weights import OWN_PARTS, convert_deformable_detr, has_box_refine
+from mmvisionllm.models.necks.deformable_detr_weights import convert_deformable_detr, has_box_refine
 from mmvisionllm.models.necks.detr_kinds import WITH_PROPOSALS, kind_of
 from mmvisionllm.utils.meta_build import build_on_meta
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 TOKENIZER = str(ROOT / 'configs/_base_/tokenizers/scenes')
 PAPER = ROOT / 'configs/visionllm/visionllm_r50_alpaca-7b_stage1_32xb1-50e_coco.py'
 DIMS, CLASSES, DETR_QUERIES = 32, 5, 9
+OWN_PARTS = ('neck.text_encoder.', 'neck.fusions.', 'bbox_head.')  # what a Deformable DETR has nothing for
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +99,9 @@ def build_detr(two_stage=False, dino=False, **kwargs):
     return model.eval()
 
 
-def build_visionllm(checkpoint=None, text=False, **kwargs):
+def build_visionllm(checkpoint=None, text=False, outline_head=None, **kwargs):
     p = parts(**kwargs)
+    outlines = dict(outline_head=outline_head) if outline_head else {}
     small = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
     encoder = dict(type='TextEncoder', tokenizer=TOKENIZER, config=dict(model_type='bert', **small))
     return MODELS.build(
@@ -107,7 +109,8 @@ def build_visionllm(checkpoint=None, text=False, **kwargs):
             type='VisionLLM',
             backbone=p['backbone'],
             neck=dict(
-                type='LanguageGuidedTokenizer',
+                type='OutlineTokenizer' if outlines else 'LanguageGuidedTokenizer',
+                **outlines,
                 channel_mapper=p['mapper'],
                 token_head=dict(type='BoxTokenHead', num_classes=CLASSES, **p['head']),
                 text_encoder=encoder if text else None,
@@ -296,6 +299,15 @@ def test_starts_from_a_detector_with_proposals(kind, tmp_path):
     for name in ('cls_branches.1.weight', 'reg_branches.1.4.weight'):
         assert torch.equal(found[f'neck.token_head.{name}'], given[f'bbox_head.{name}'])
     assert torch.isfinite(found['neck.query_embedding.weight']).all()
+
+
+def test_what_only_the_visionllm_has_is_new(tmp_path):
+    detr = build_detr(refine=True)
+    model = build_visionllm(save(detr, tmp_path / 'detr.pth'), refine=True, outline_head=dict(num_harmonics=4))
+    model.init_weights()
+    found = model.state_dict()
+    assert torch.equal(found['neck.level_embed'], detr.state_dict()['level_embed'])
+    assert any('outline_head' in name for name in found)
 
 
 def test_foreign_weights_are_refused():

@@ -1,4 +1,4 @@
-"""tools/publish_language_model.py."""
+"""tools/publish_weights.py."""
 
 import json
 
@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 
 @pytest.fixture
 def tool(load_tool):
-    return load_tool('publish_language_model')
+    return load_tool('publish_weights')
 
 
 def test_publishes_what_text_has_trained(tool, trained_llm, tmp_path, capsys):
     _, checkpoint, decoder = trained_llm
-    assert tool.main(['small', checkpoint, checkpoint, '--folder', str(tmp_path)]) == 0
+    assert tool.main(['small', checkpoint, checkpoint, '--part', 'bbox_head', '--folder', str(tmp_path)]) == 0
     assert 'small.safetensors: ' in capsys.readouterr().out
     state = load_file(tmp_path / 'small.safetensors')
     trained = {
@@ -34,5 +34,5 @@ def test_publishes_what_text_has_trained(tool, trained_llm, tmp_path, capsys):
 def test_a_checkpoint_without_a_decoder_is_refused(tool, tmp_path, capsys):
     path = tmp_path / 'other.pth'
     torch.save(dict(state_dict={'fc.weight': torch.ones(2)}), path)
-    assert tool.main(['small', str(path), '--folder', str(tmp_path)]) == 2
+    assert tool.main(['small', str(path), '--part', 'bbox_head', '--folder', str(tmp_path)]) == 2
     assert 'holds no bbox_head.*' in capsys.readouterr().err
