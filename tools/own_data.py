@@ -141,7 +141,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--scale', type=int, default=256, help='longer side of the images in pixels (default: %(default)s)'
     )
-    parser.add_argument('--iters', type=int, default=1500, help='of the detector (default: %(default)s)')
+    parser.add_argument('--iters', type=int, default=1200, help='of the detector (default: %(default)s)')
     parser.add_argument(
         '--load-from',
         default=SHIPPED_DETECTOR,

@@ -51,5 +51,6 @@ param_scheduler = [
     dict(
         type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters, eta_min=0),
 ]
+auto_scale_lr = dict(base_batch_size=1)  # of one iteration on one GPU: gradients are accumulated
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=epoch))
 randomness = dict(seed=0)

@@ -41,7 +41,9 @@ def test_sizes(models):
 
 def test_the_papers_steps(cfg):
     counts = cfg.optim_wrapper.accumulative_counts
-    assert cfg.train_dataloader.batch_size * counts == cfg.auto_scale_lr.base_batch_size == 32
+    assert cfg.train_dataloader.batch_size * counts == 32
+    # mmengine's --auto-scale-lr knows an iteration's images, not that gradients are accumulated.
+    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
     assert cfg.optim_wrapper.optimizer.lr == 2e-4
     assert cfg.train_dataloader.sampler.get('batch_size', 2) == 2
     schedule = cfg.param_scheduler[0]

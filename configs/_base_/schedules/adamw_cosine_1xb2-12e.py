@@ -13,3 +13,5 @@ param_scheduler = [
     dict(
         type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters, eta_min=0),
 ]
+# Of one iteration on one GPU, for which the rate holds: gradients of 16 are accumulated.
+auto_scale_lr = dict(base_batch_size=2)
