@@ -175,7 +175,8 @@ class TokenProjector(nn.Module):
     def start_from_classes(self, weight: Tensor, bias: Tensor, names: Tensor) -> None:
         """Let tokens begin as the names of what they show, by a detector's class branch.
 
-        The linear layer becomes the sum of the classes' names, weighted by what each of their logits is above their mean.
+        The linear layer becomes the sum of the classes' names, weighted by what each of their logits is above their mean; of
+        a single class, by its logit.
 
         Args:
             weight: (C, in_dims) of the class branch on e_i.
@@ -183,7 +184,8 @@ class TokenProjector(nn.Module):
             names: (C, out_dims) the language model's embeddings of the classes' names.
         """
         weight, bias, names = (t.detach().float().to(self.linear.weight.device) for t in (weight, bias, names))
-        start, shift = (names.T @ (part - part.mean(0)) for part in (weight, bias))
+        above = [part - part.mean(0) if len(part) > 1 else part for part in (weight, bias)]
+        start, shift = (names.T @ part for part in above)
         # As large as it was: steps of the optimizer are.
         scale = self.linear.weight.norm() / start.norm()
         self.linear.weight.copy_(start * scale)

@@ -216,6 +216,17 @@ def test_tokens_begin_as_the_names_of_the_detectors_classes(meta, tmp_path):
     assert decoder.projector.linear.weight.norm().item() == pytest.approx(before, rel=1e-4)
 
 
+def test_tokens_begin_as_the_name_of_a_single_class():
+    projector = build_visionllm().bbox_head.projector
+    weight, bias, name = torch.randn(1, DIMS), torch.randn(1), torch.randn(1, projector.linear.out_features)
+    with torch.no_grad():
+        projector.start_from_classes(weight, bias, name)
+    embeddings = torch.randn(50, DIMS)
+    expected = (embeddings @ weight.T + bias) @ name
+    found = projector.linear(embeddings)
+    torch.testing.assert_close(found / found.norm(), expected / expected.norm())
+
+
 def test_a_checkpoint_that_does_not_name_its_classes_says_so(tmp_path, caplog):
     model = build_visionllm(save(build_detr(), tmp_path / 'detr.pth'))
     before = model.bbox_head.projector.linear.weight.clone()
