@@ -21,8 +21,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = 'requirements/runtime.txt'
@@ -31,8 +31,7 @@ ONEDL = ('onedl-mmcv', 'onedl-mmdetection', 'onedl-mmengine')
 ORIGINALS = ('mmcv', 'mmdet', 'mmengine')
 
 
-@dataclass(frozen=True)
-class Combination:
+class Combination(NamedTuple):
     """What is installed together.
 
     Args:
@@ -122,7 +121,8 @@ def test(name: str, folder: Path, prebuilt: Path) -> dict:
         return dict(result=f'not installed: see {log}')
     built = time.perf_counter()
     make(target, combination, own, wheels, log)
-    summary = re.findall(r'^(\d+ (?:passed|failed|skipped|error).*) in [\d.]+s', log.read_text('utf-8'), re.M)
+    ends = r'^(\d+ (?:passed|failed|skipped|error).*?)(?:, \d+ warnings?)? in [\d.]+s'
+    summary = re.findall(ends, log.read_text('utf-8'), re.M)
     return dict(
         python=run(python, 'import platform; print(platform.python_version())'),
         versions={package: version_of(python, package) for package in (*SHOWN, *distributions(combination))},
@@ -153,12 +153,17 @@ def table(results: dict[str, dict]) -> str:
         versions = found['versions']
         ours = 'onedl' if ONEDL[0] in versions else 'OpenMMLab'
         packages = ONEDL if ONEDL[0] in versions else ORIGINALS
-        lines.append(
-            f'| {name} | {found["python"]} | {versions["torch"]} | {versions["transformers"]} | {versions["peft"]} | '
-            f'{ours} {", ".join(versions[package] for package in packages)} | {found["result"].partition(", ")[0]}'
-            f'{" but " + failed[0] if (failed := re.findall("[0-9]+ (?:failed|error)", found["result"])) else ""} | '
-            f'{found["seconds"]["tests"] / 60:.0f} |'
+        counts = dict(reversed(count.split()) for count in found['result'].split(', '))
+        tests = ', '.join(f'{counts[k]} {k}' for k in ('passed', 'failed', 'error', 'errors', 'skipped') if k in counts)
+        cells = (
+            name,
+            found['python'],
+            *(versions[package] for package in ('torch', 'transformers', 'peft')),
+            f'{ours} {", ".join(versions[package] for package in packages)}',
+            tests,
+            f'{found["seconds"]["tests"] / 60:.0f}',
         )
+        lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 

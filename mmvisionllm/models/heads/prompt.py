@@ -175,8 +175,8 @@ class TokenProjector(nn.Module):
     def start_from_classes(self, weight: Tensor, bias: Tensor, names: Tensor) -> None:
         """Let tokens begin as the names of what they show, by a detector's class branch.
 
-        The linear layer becomes the sum of the classes' names, weighted by what each of their logits is above their mean; of
-        a single class, by its logit.
+        The linear layer becomes the sum of the classes' names, weighted by what each of their logits is above their mean,
+        or by the logit itself where there is a single class.
 
         Args:
             weight: (C, in_dims) of the class branch on e_i.
