@@ -13,6 +13,7 @@ default_hooks = dict(
     trained_weights=dict(type='TrainedWeightsHook'),
     data_check=dict(type='DataCheckHook'),  # objects per class, and more of them than there are image tokens
     training_report=dict(type='TrainingReportHook'),  # what trains, and the memory it takes
+    matmul_precision=dict(type='MatmulPrecisionHook'),  # TF32 on GPUs; precision='highest' for float32
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )

@@ -3,6 +3,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .data_check_hook import DataCheckHook
 from .exact_resume_hook import ExactResumeHook
+from .matmul_precision_hook import MatmulPrecisionHook
 from .task_visualization_hook import TaskVisualizationHook
 from .trained_weights_hook import TrainedWeightsHook
 from .training_report_hook import TrainingReportHook
@@ -11,6 +12,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'DataCheckHook',
     'ExactResumeHook',
+    'MatmulPrecisionHook',
     'TaskVisualizationHook',
     'TrainedWeightsHook',
     'TrainingReportHook',

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import pytorch
 from .geometry import Geometry, Pair
+from .self_check import triton_agrees
 
 IMPLEMENTATIONS = ('auto', 'pytorch', 'triton', 'official')
 _GEOMETRY = (
@@ -49,8 +50,9 @@ def dcnv3(
         groups: Groups of channels, each with offsets and masks of its own.
         offset_scale: Factor of offsets and of the kernel's extent.
         remove_center: Leave out the kernel's center.
-        implementation: ``'pytorch'`` runs everywhere. ``'triton'`` are this package's kernels for CUDA. ``'official'``
-            is the extension DCNv3 that the user has compiled. ``'auto'`` is triton on CUDA if installed, else pytorch.
+        implementation: ``'pytorch'`` runs everywhere. ``'triton'`` are this package's kernels for CUDA, compared with
+            PyTorch's on a small case first, which takes their place if they differ. ``'official'`` is the extension DCNv3
+            that the user has compiled. ``'auto'`` is triton on CUDA if installed, else pytorch.
 
     Returns:
         (B, H_out, W_out, C) in ``value``'s type; sums are taken in float32 at least. The three inputs may differ in type,
@@ -102,8 +104,8 @@ def _pair(size: int | Sequence[int]) -> Pair:
     return pair
 
 
-def _module(implementation: str) -> Any:
-    if implementation == 'triton':
+def _module(implementation: str, device: torch.device) -> Any:
+    if implementation == 'triton' and triton_agrees(device):
         from . import triton_kernels as module
     elif implementation == 'official':
         from . import official as module
@@ -132,7 +134,7 @@ def _geometry(
 )
 def _dcnv3(value, offset, mask, *settings):  # noqa: ANN001
     *geometry, implementation = settings
-    return _module(implementation).forward(value, offset, mask, _geometry(*geometry))
+    return _module(implementation, value.device).forward(value, offset, mask, _geometry(*geometry))
 
 
 @_dcnv3.register_fake
@@ -148,7 +150,7 @@ def _(value, offset, mask, *settings):  # noqa: ANN001
 )
 def _dcnv3_backward(grad, value, offset, mask, *settings):  # noqa: ANN001
     *geometry, implementation = settings
-    return _module(implementation).backward(grad, value, offset, mask, _geometry(*geometry))
+    return _module(implementation, value.device).backward(grad, value, offset, mask, _geometry(*geometry))
 
 
 @_dcnv3_backward.register_fake
