@@ -14,6 +14,7 @@ default_hooks = dict(
     data_check=dict(type='DataCheckHook'),  # objects per class, and more of them than there are image tokens
     training_report=dict(type='TrainingReportHook'),  # what trains, and the memory it takes
     matmul_precision=dict(type='MatmulPrecisionHook'),  # TF32 on GPUs; precision='highest' for float32
+    merge_lora=dict(type='MergeLoRAHook'),  # in a test
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
