@@ -48,6 +48,8 @@ PARTS = {
     'no box losses': dict.fromkeys(BOX_LOSSES),
     NAMELESS: {},  # the projector begins at random
     'extents not entered': {'bbox_head.type': 'CenterDecoder'},
+    # mim train mmvisionllm dino_tiny_scenes.py
+    'from a DINO': {'init_cfg.checkpoint': 'work_dirs/dino_tiny_scenes/iter_2400.pth'},
 }
 LADDER = (*STEPS, 'boxes matched, entered', 'default')
 

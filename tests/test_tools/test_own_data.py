@@ -48,7 +48,7 @@ def write(load_tool, data, tmp_path, monkeypatch, capsys):
 
 
 def test_the_trainings_fit_one_another(write):
-    said = write('--iters', '300')
+    said = write('--iters', '1000')
     for kind in ('deformable-detr', 'llm', 'visionllm'):
         assert f'mim train mmvisionllm fruits/fruits_{kind}.py' in said
     detector, llm, visionllm = (
@@ -126,7 +126,7 @@ def test_masks(write, data):
         for annotation in document['annotations']:
             annotation['segmentation'] = [[5, 5, 25, 5, 25, 25, 5, 25]]
         path.write_text(json.dumps(document))
-    write('--masks')
+    write('--masks', '--iters', '1200')
     cfg = Config.fromfile('fruits/fruits_visionllm.py')
     trained, tested = (DATASETS.build(cfg[f'{part}_dataloader'].dataset) for part in ('train', 'val'))
     assert len(trained) == len(tested) == 6  # each image with boxes and with polygons
@@ -152,7 +152,7 @@ def test_annotation_files_by_their_whole_path(write, data):
 def test_too_few_iterations(write, capsys):
     with pytest.raises(SystemExit):
         write('--iters', '10')
-    assert '300 is the least' in capsys.readouterr().err
+    assert '1000 is the least' in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_used(write, data):
