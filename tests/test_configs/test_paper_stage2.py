@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from mmdet.registry import DATASETS
@@ -53,6 +54,13 @@ def test_the_backbone_is_frozen(models):
 
 def test_the_language_model_reads_formats(models):
     assert [model.bbox_head.format_parser is None for model in models] == [True, False]
+
+
+def test_parts_are_clipped_by_themselves(cfg, models):
+    wrapper = build_optim_wrapper(models[1], cfg.optim_wrapper)
+    parts = set(wrapper.clip_func.part_of.values())
+    assert parts == {'', 'bbox_head'}
+    assert len(wrapper.optimizer.param_groups) < 10
 
 
 def test_schedule(cfg):

@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -63,3 +64,44 @@ def test_without_paramwise_settings_there_is_one_group():
         optimizer=dict(type='SGD', lr=0.1, momentum=0.9),
     )
     assert len(build_optim_wrapper(Model(), cfg).optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize('max_norm', [0.01, 1e6])
+def test_parts_are_clipped_by_themselves(max_norm):
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = Model()
+    cfg = dict(
+        type='OptimWrapper',
+        constructor='GroupedOptimWrapperConstructor',
+        optimizer=dict(type='SGD', lr=1.0),
+        clip_grad=dict(max_norm=max_norm),
+        paramwise_cfg=dict(clip_parts=('slow', 'still')),
+    )
+    wrapper = build_optim_wrapper(model, cfg)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    loss = model(torch.randn(4, 3)).square().mean() + 100 * model.still(torch.randn(2, 3)).square().mean()
+    gradients = dict(zip(before, torch.autograd.grad(loss, list(model.parameters())[:8], retain_graph=True)))
+    wrapper.update_params(loss)
+    moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
+    for part in ('fast', 'slow', 'still'):
+        norm_of = [
+            torch.stack([t[name].norm() for name in gradients if name.startswith(part)]) for t in (moved, gradients)
+        ]
+        norms = [norms.norm().item() for norms in norm_of]
+        assert norms[0] == pytest.approx(min(max_norm, norms[1]), rel=1e-3)
+    logged = wrapper.message_hub.get_scalar('train/grad_norm').current()
+    assert logged == pytest.approx(torch.stack([g.norm() for g in gradients.values()]).norm().item(), rel=1e-4)
+
+
+def test_a_part_that_is_not_there():
+    init_default_scope('mmdet')
+    cfg = dict(
+        type='OptimWrapper',
+        constructor='GroupedOptimWrapperConstructor',
+        optimizer=dict(type='SGD', lr=1.0),
+        clip_grad=dict(max_norm=1.0),
+        paramwise_cfg=dict(clip_parts=('frozen',)),
+    )
+    with pytest.raises(ValueError, match="clip_parts has \\['frozen'\\], with which no name"):
+        build_optim_wrapper(Model(), cfg)
