@@ -13,8 +13,8 @@ max_iters = 184800  # 50 epochs of COCO's 118,287 images in steps of 32
 model = dict(
     backbone=dict(frozen_stages=4, init_cfg=None),
     bbox_head=dict(format_parser=dict(loss_weight=1.0)))  # the language model reads formats itself (3.4)
-# One task per step: of boxes, most of the gradient is the tokenizer's, of texts the language model's. Clipped together, texts
-# moved the language model thirty times as far as boxes did (norms of the small default, benchmarks/gradient_norms.py).
+# One task per step: of boxes, most of the gradient is the tokenizer's, of texts the language model's. Clipped together,
+# texts moved the language model thirty times as far as boxes did (the small default, benchmarks/gradient_norms.py).
 optim_wrapper = dict(paramwise_cfg=dict(clip_parts=('bbox_head',)))
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=18480)
 param_scheduler = [

@@ -84,4 +84,7 @@ class ClipByPart:
         for parameter in parameters:
             parts.setdefault(self.part_of[id(parameter)], []).append(parameter)
         norms = [self.clip(part, **kwargs) for part in parts.values()]
-        return None if None in norms else torch.linalg.vector_norm(torch.stack(norms))
+        if None in norms:  # values were clipped
+            return None
+        norms = [norm.full_tensor() if hasattr(norm, 'full_tensor') else norm for norm in norms]  # of sharded weights
+        return torch.linalg.vector_norm(torch.stack(norms))
