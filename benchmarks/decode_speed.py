@@ -38,7 +38,7 @@ from mmvisionllm.models.structures import DecodedSet
 def token_by_token(decoder: OpenEndedDecoder, objects: Tensor, instruction: Instruction) -> tuple[Tensor, Tensor]:
     """Class logits (M, C + 1) and point logits (M, K - 1, num_bins) of one image, one token per forward pass."""
     model = decoder.language_model
-    body, vocabulary = model.lm.get_decoder(), decoder.vocabulary
+    body, vocabulary = model.lm.base_model, decoder.vocabulary
     prefix = embed_prefix(model, [instruction], objects)
     layout = prefix.layout
     length = layout.prefix_length

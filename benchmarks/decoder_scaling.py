@@ -139,7 +139,7 @@ def flops(decoder: OpenEndedDecoder, image: Tensor, instruction: Instruction, nu
     length = prefix.layout.prefix_length
     pairs = int(prefix.layout.dense_mask().sum()) - known * (known + 1) // 2
     pairs += num * (size * length + size * (size + 1) // 2)
-    body = model.lm.get_decoder()
+    body = model.lm.base_model
     weights = sum(p.numel() for p in body.layers.parameters() if p.dim() == 2)
     config = model.lm.config
     channels = config.num_hidden_layers * config.hidden_size

@@ -124,7 +124,10 @@ def loaded(tiny: Tiny) -> None:
 
 START = 'Checkpoints to start from'
 add(START, 'Deformable DETR, plain or with box refinement', lambda tiny: starts(tiny, 'DeformableDETR'))
-PROPOSALS = 'works, with queries of its own: what is taken, left and new is logged'
+PROPOSALS = (
+    'works, with queries of its own: what is taken, left and new is logged; on scenes, stage 1 from a DINO has AP 0.584, '
+    'from a Deformable DETR 0.618 ([measurements.md](measurements.md))'
+)
 add(START, 'DINO, DDQ DETR, two-stage Deformable DETR', lambda tiny: starts(tiny, 'DINO'), PROPOSALS)
 add(
     START,

@@ -20,7 +20,7 @@ def test_exports(tool, trained_llm, tmp_path, capsys):
     ids = torch.tensor([model.tokenizer.encode('a star and two hearts')])
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model.pretrained), out)
     with torch.no_grad():
-        hidden = model.lm.get_decoder()(inputs_embeds=model.embed(ids)).last_hidden_state
+        hidden = model.lm.base_model(inputs_embeds=model.embed(ids)).last_hidden_state
         torch.testing.assert_close(loaded.eval()(ids).logits, model.word_logits(hidden), atol=1e-3, rtol=1e-4)
     assert (out / 'added_tokens.safetensors').is_file()
 

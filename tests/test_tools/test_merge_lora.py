@@ -21,7 +21,7 @@ def test_merges(tool, trained_llm, tmp_path, capsys):
     ids = AutoTokenizer.from_pretrained(out)(TEXT, add_special_tokens=False, return_tensors='pt')['input_ids']
     assert ids[0].tolist() == model.tokenizer.encode(TEXT)
     with torch.no_grad():
-        hidden = model.lm.get_decoder()(inputs_embeds=model.embed(ids)).last_hidden_state
+        hidden = model.lm.base_model(inputs_embeds=model.embed(ids)).last_hidden_state
         torch.testing.assert_close(merged(ids).logits, model.vocabulary_logits(hidden), atol=1e-3, rtol=1e-4)
 
 

@@ -26,9 +26,9 @@ def test_the_same_answers(small, llm_folder, dtype, near, dora):
     ids = torch.randint(0, 100, (2, 12))
     apart = copy.deepcopy(model)
     MergeLoRAHook().before_test(SimpleNamespace(model=model, logger=logging.getLogger('test')))
-    merged, wanted = (m.lm.get_decoder()(inputs_embeds=m.embed(ids)).last_hidden_state.float() for m in (model, apart))
+    merged, wanted = (m.lm.base_model(inputs_embeds=m.embed(ids)).last_hidden_state.float() for m in (model, apart))
     base = MODELS.build(cfg).eval()
-    plain = base.lm.get_decoder()(inputs_embeds=base.embed(ids)).last_hidden_state.float()
+    plain = base.lm.base_model(inputs_embeds=base.embed(ids)).last_hidden_state.float()
     scale = wanted.abs().max()
     assert (merged - wanted).abs().max() < near * scale
     assert (plain - wanted).abs().max() > 3 * near * scale  # the adapters do something

@@ -69,7 +69,7 @@ def test_pefts_settings_come_through(small, folder, setting, name):
     assert all(n.startswith('added.') or '.lora_' in n or 'modules_to_save' in n for n in ours)
     sizes = {p.size(0) for n, p in model.named_parameters() if 'q_proj.lora_A' in n}
     assert sizes == ({2} if 'rank_pattern' in setting else {4})
-    q_proj = model.lm.get_decoder().layers[0].self_attn.q_proj
+    q_proj = model.lm.base_model.layers[0].self_attn.q_proj
     assert q_proj.scaling['default'] == (4 if 'use_rslora' in setting else 4 if sizes == {2} else 2)
     # All that trains is in the state dict; all else comes from the folder.
     kept = {n for n in model.state_dict() if n.startswith('lm.')}
@@ -131,7 +131,7 @@ def test_quantized_weights_answer_nearly_alike_and_lora_trains(small, llm_folder
         if '.lora_B' in name:
             assert parameter.grad.abs().max() > 0, name
     assert all('.lora_' in n for n in quantized.state_dict() if n.startswith('lm.'))
-    plain = quantized.lm.get_decoder().layers[0].self_attn.q_proj.get_base_layer().weight
+    plain = quantized.lm.base_model.layers[0].self_attn.q_proj.get_base_layer().weight
     assert plain.dtype in (torch.uint8, torch.int8)
 
 
@@ -178,7 +178,7 @@ def test_folders_without_a_model(small, tmp_path, files, error, message):
 def test_weights_that_are_not_all_there(small, folder, tmp_path):
     """As one saves the decoder without the layer that scores words."""
     broken = shutil.copytree(folder, tmp_path / 'broken')
-    AutoModelForCausalLM.from_pretrained(folder).get_decoder().save_pretrained(broken)
+    AutoModelForCausalLM.from_pretrained(folder).base_model.save_pretrained(broken)
     with pytest.raises(ValueError, match='lack 1 weights, among them lm_head.weight: save it from AutoModelForCausalLM'):
         build(small, broken)
 

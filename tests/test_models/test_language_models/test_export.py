@@ -42,7 +42,7 @@ def logits(model):
     """Of the text's tokens, over all own and added ones."""
     ids = torch.tensor([model.tokenizer.encode(TEXT)])
     assert (ids >= model.tokenizer.base_size).sum() == 7
-    hidden = model.lm.get_decoder()(inputs_embeds=model.embed(ids)).last_hidden_state
+    hidden = model.lm.base_model(inputs_embeds=model.embed(ids)).last_hidden_state
     return ids, model.vocabulary_logits(hidden)
 
 
@@ -55,7 +55,7 @@ def test_adapters_in_pefts_format(small, llm_folder, tmp_path, name):
     ids, expected = logits(model)
     words = ids.clamp(max=model.tokenizer.base_size - 1)
     with torch.no_grad():
-        hidden = model.lm.get_decoder()(inputs_embeds=model.embed(words)).last_hidden_state
+        hidden = model.lm.base_model(inputs_embeds=model.embed(words)).last_hidden_state
         before = base(words).logits
         after = PeftModel.from_pretrained(base, tmp_path / 'out').eval()(words).logits
     torch.testing.assert_close(after, model.word_logits(hidden), atol=1e-3, rtol=1e-4)

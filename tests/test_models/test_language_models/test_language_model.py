@@ -227,7 +227,7 @@ def test_text_loss_is_the_mean_next_token_loss(llama):
     total, count = 0.0, 0
     for text in texts:
         ids = torch.tensor([*llama.tokenizer.encode(text, bos=True), llama.tokenizer.eos_id])
-        hidden = llama.lm.get_decoder()(inputs_embeds=llama.embed(ids[None])).last_hidden_state
+        hidden = llama.lm.base_model(inputs_embeds=llama.embed(ids[None])).last_hidden_state
         scores = llama.vocabulary_logits(hidden[0]).log_softmax(-1)
         total -= scores[:-1].gather(1, ids[1:, None]).sum()
         count += len(ids) - 1
