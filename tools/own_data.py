@@ -116,12 +116,13 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=_base_.own_llm_ite
 VISIONLLM = """\
 # VisionLLM, from both: {tasks}.
 _base_ = [{base!r}, './{name}_data.py']
+words = [_base_.own_words.get(name, name) for name in _base_.own_classes]
 tokenizer = {tokenizer!r}  # the language model's that ships
 model = dict(
     neck=dict(
         token_head=dict(num_classes=len(_base_.own_classes)),
         text_encoder=dict(tokenizer=tokenizer)),
-    init_cfg=dict(checkpoint=f'work_dirs/{name}_deformable-detr/iter_{{_base_.own_iters}}.pth'),
+    init_cfg=dict(checkpoint=f'work_dirs/{name}_deformable-detr/iter_{{_base_.own_iters}}.pth', classes=words),
     bbox_head=dict(
         language_model=dict(tokenizer=tokenizer),
         init_cfg=dict(checkpoint=f'work_dirs/{name}_llm/iter_{{_base_.own_llm_iters}}.pth')))

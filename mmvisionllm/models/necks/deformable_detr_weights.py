@@ -29,7 +29,7 @@ but for the queries: ``query_embedding`` and ``reference_points_fc`` are new.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -124,11 +124,13 @@ class DeformableDETRWeights:
     Args:
         checkpoint: See :func:`~mmvisionllm.utils.checkpoint.read_weights`.
         map_location: Device on which it is read.
+        classes: What instructions call its classes, in their order; by default as the checkpoint does.
     """
 
-    def __init__(self, checkpoint: str, map_location: str = 'cpu') -> None:
+    def __init__(self, checkpoint: str, map_location: str = 'cpu', classes: Sequence[str] | None = None) -> None:
         self.checkpoint = checkpoint
         self.map_location = map_location
+        self.classes = classes
 
     def __call__(self, module: nn.Module) -> None:
         """Initialize ``module``.
@@ -145,6 +147,7 @@ class DeformableDETRWeights:
             )
         print_log(f'load Deformable DETR from: {self.checkpoint}', logger='current')
         state, classes = read_weights_and_classes(self.checkpoint, self.map_location)
+        classes = tuple(self.classes or classes)
         try:
             converted = convert_deformable_detr(state, module.neck.num_queries)
             self._check(module, converted)

@@ -216,6 +216,20 @@ def test_tokens_begin_as_the_names_of_the_detectors_classes(meta, tmp_path):
     assert decoder.projector.linear.weight.norm().item() == pytest.approx(before, rel=1e-4)
 
 
+def test_classes_may_have_other_names_in_instructions(tmp_path):
+    checkpoint = save(build_detr(), tmp_path / 'detr.pth', meta=dict(dataset_meta=dict(classes=NAMES)))
+    words = tuple(f'small {name}' for name in NAMES)
+    models = [build_visionllm(checkpoint), build_visionllm(save(build_detr(), tmp_path / 'nameless.pth'))]
+    torch.save(dict(torch.load(checkpoint), meta=dict(dataset_meta=dict(classes=words))), tmp_path / 'renamed.pth')
+    models[0].init_cfg['classes'] = words
+    models[1].init_cfg['checkpoint'] = str(tmp_path / 'renamed.pth')
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        model.init_weights()
+    renamed, wanted = (model.bbox_head.projector.linear.weight for model in models)
+    torch.testing.assert_close(renamed / renamed.norm(), wanted / wanted.norm())
+
+
 def test_tokens_begin_as_the_name_of_a_single_class():
     projector = build_visionllm().bbox_head.projector
     weight, bias, name = torch.randn(1, DIMS), torch.randn(1), torch.randn(1, projector.linear.out_features)
