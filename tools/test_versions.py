@@ -7,7 +7,7 @@
 Each combination gets a virtual environment by the Makefile and runs `make test` in it. mmcv is compiled once for each
 torch, in half an hour on two cores, and its wheel kept in the folder; wheels that are there already, in --wheels, are
 taken where they fit. A combination whose Python is not on the machine is left out and said. Results stand in
-results.json in the folder, and are printed as the table of docs/versions.md.
+results.json in the folder, and are printed as a table.
 """
 
 from __future__ import annotations
