@@ -149,6 +149,18 @@ def test_annotation_files_by_their_whole_path(write, data):
     assert Config.fromfile('fruits/fruits_visionllm.py').val_evaluator.ann_file == f'{data}/val.json'
 
 
+def test_what_the_detector_starts_from(write, tmp_path):
+    write()
+    assert Config.fromfile('fruits/fruits_deformable-detr.py').load_from == 'mmvisionllm://deformable-detr_tiny_scenes'
+    write('--load-from', 'none')
+    assert Config.fromfile('fruits/fruits_deformable-detr.py').load_from is None
+    (tmp_path / 'own.pth').touch()
+    write('--load-from', str(tmp_path / 'own.pth'))
+    assert Config.fromfile('fruits/fruits_deformable-detr.py').load_from == str(tmp_path / 'own.pth')
+    with pytest.raises(SystemExit):
+        write('--load-from', 'no/such/file.pth')
+
+
 def test_too_few_iterations(write, capsys):
     with pytest.raises(SystemExit):
         write('--iters', '10')

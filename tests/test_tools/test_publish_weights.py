@@ -36,3 +36,15 @@ def test_a_checkpoint_without_a_decoder_is_refused(tool, tmp_path, capsys):
     torch.save(dict(state_dict={'fc.weight': torch.ones(2)}), path)
     assert tool.main(['small', str(path), '--part', 'bbox_head', '--folder', str(tmp_path)]) == 2
     assert 'holds no bbox_head.*' in capsys.readouterr().err
+
+
+def test_a_whole_model_and_its_classes(tool, tmp_path):
+    path = tmp_path / 'detector/iter_2.pth'
+    path.parent.mkdir()
+    meta = dict(dataset_meta=dict(classes=('star', 'heart')))
+    torch.save(dict(state_dict={'fc.weight': torch.ones(2), 'bn.count': torch.tensor(3)}, meta=meta), path)
+    assert tool.main(['small', str(path), '--folder', str(tmp_path)]) == 0
+    assert load_file(tmp_path / 'small.safetensors')['bn.count'] == 3
+    written = json.loads((tmp_path / 'small.json').read_text())
+    assert written['dataset_meta'] == dict(classes=['star', 'heart'])
+    assert written['command'] == 'mim train mmvisionllm detector.py'

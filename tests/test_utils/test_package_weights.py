@@ -7,7 +7,9 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmvisionllm.models.necks.deformable_detr_weights import convert_deformable_detr, has_box_refine
 from mmvisionllm.utils import package_weights as module
+from mmvisionllm.utils.checkpoint import read_weights_and_classes
 from mmvisionllm.utils.package_weights import available_weights, load_package_weights, save_package_weights
 
 
@@ -52,3 +54,10 @@ def test_those_that_ship_are_small_and_tell_how_they_were_made():
         meta = json.loads(path.with_suffix('.json').read_text())
         assert meta['command'].startswith('mim train mmvisionllm ') and len(meta['log']) > 3
         assert load_package_weights(f'mmvisionllm://{path.stem}')['meta'] == meta
+
+
+def test_the_detector_that_ships_knows_its_classes():
+    weights, classes = read_weights_and_classes('mmvisionllm://deformable-detr_tiny_scenes')
+    assert len(classes) == 10 and 'star' in classes
+    assert weights['bbox_head.cls_branches.0.bias'].shape == (10,)
+    assert has_box_refine(convert_deformable_detr(weights, num_queries=20))
