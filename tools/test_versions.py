@@ -5,7 +5,7 @@
     python tools/test_versions.py --list
 
 Each combination gets a virtual environment by the Makefile and runs `make test` in it. mmcv is compiled once for each
-torch, in half an hour on two cores, and its wheel kept in the folder; wheels that are there already, in --wheels, are
+torch and its wheel kept in the folder; wheels that are there already, in --wheels, are
 taken where they fit. A combination whose Python is not on the machine is left out and said. Results stand in
 results.json in the folder, and are printed as a table.
 """
@@ -85,7 +85,7 @@ def make(target: str, combination: Combination, folder: Path, wheels: Path, log:
 def build_mmcv(python: Path, distribution: str, wheels: Path, log: Path) -> None:
     """Compile mmcv for the torch of an environment.
 
-    Without debugging symbols and with few optimizations: half the time, and operators are not timed here.
+    Without debugging symbols and with few optimizations, which take time to compile: operators are not timed here.
     """
     env = dict(os.environ, MMCV_WITH_OPS='1', MAX_JOBS=str(os.cpu_count() or 1), CFLAGS='-g0 -O1')
     commands = (
