@@ -249,3 +249,22 @@ def make():
     """``instruct``, ``question``, ``image_tokens`` and ``enlarge`` of this file."""
     functions = (instruct, question, image_tokens, enlarge)
     return SimpleNamespace(names=NAMES, **{f.__name__: f for f in functions})
+
+
+@pytest.fixture(scope='session')
+def scenes_named() -> Callable[..., None]:
+    """Function that renders scenes of as many shapes as there are names, under these names."""
+    import json
+
+    from mmvisionllm.scenes.generator import SceneSettings, make_scenes
+
+    def make(root: Path, names: tuple[str, ...], **settings) -> None:
+        make_scenes(root, SceneSettings(seed=0, **settings))
+        for split in ('train', 'val'):
+            path = root / f'annotations/instances_{split}.json'
+            document = json.loads(path.read_text())
+            document['categories'] = [dict(id=i, name=name) for i, name in enumerate(names, start=1)]
+            document['annotations'] = [a for a in document['annotations'] if a['category_id'] <= len(names)]
+            path.write_text(json.dumps(document))
+
+    return make

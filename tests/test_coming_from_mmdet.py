@@ -1,6 +1,5 @@
 """docs/coming_from_mmdet.md: both of its configs read the same data, and its keys are there."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import get_installed_path
 
 from mmdet.registry import DATASETS, METRICS
-from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs/coming_from_mmdet.md').read_text()
@@ -18,16 +16,10 @@ NAMES = ('apple', 'banana', 'orange')
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, scenes_named):
     """Both configs, and data under the names that they have."""
     folder = tmp_path_factory.mktemp('mmdet')
-    make_scenes(folder / 'data/fruits', SceneSettings(train=6, val=3, seed=0))
-    for split in ('train', 'val'):
-        path = folder / f'data/fruits/annotations/instances_{split}.json'
-        document = json.loads(path.read_text())
-        document['categories'] = [dict(id=i, name=name) for i, name in enumerate(NAMES, start=1)]
-        document['annotations'] = [a for a in document['annotations'] if a['category_id'] <= len(NAMES)]
-        path.write_text(json.dumps(document))
+    scenes_named(folder / 'data/fruits', NAMES, train=6, val=3)
     places = {'mmdet::': f'{get_installed_path("mmdet")}/.mim/configs/', 'mmvisionllm::': f'{ROOT}/configs/'}
     for name, block in re.findall(r'`([\w-]+\.py)`[^`]*:\n\n```python\n(.*?)```', PAGE, re.S):
         for scheme, place in places.items():

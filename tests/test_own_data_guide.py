@@ -13,7 +13,6 @@ from mmengine.config import Config
 from mmengine.registry import EVALUATOR, init_default_scope
 
 from mmdet.registry import DATASETS, METRICS
-from mmvisionllm.scenes.generator import SceneSettings, make_scenes
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / 'docs/own_data.md').read_text()
@@ -42,20 +41,14 @@ def commands():
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, scenes_named):
     """``data/fruits`` as in the guide: its photos, or rendered scenes of three shapes under their names."""
     folder = tmp_path_factory.mktemp('guide')
     root = folder / 'data/fruits'
     if FRUITS.is_dir():
         shutil.copytree(FRUITS, root)
         return folder
-    make_scenes(root, SceneSettings(train=240, val=60, seed=0))
-    for split in ('train', 'val'):
-        path = root / f'annotations/instances_{split}.json'
-        document = json.loads(path.read_text())
-        document['categories'] = [dict(id=i, name=name) for i, name in enumerate(NAMES, start=1)]
-        document['annotations'] = [a for a in document['annotations'] if a['category_id'] <= len(NAMES)]
-        path.write_text(json.dumps(document))
+    scenes_named(root, NAMES, train=240, val=60)
     return folder
 
 

@@ -9,8 +9,8 @@ def render() -> str:
     lines = [
         '# What an mmdet user has',
         '',
-        'What becomes of it with VisionLLM: every row is tried on a tiny model by `pytest -m slow tests/test_drop_in.py`,',
-        'and `cd tests && python -m drop_in` writes the page.',
+        'What becomes of it with VisionLLM: `pytest -m slow tests/test_drop_in.py` tries every row on a tiny model, and',
+        '`cd tests && python -m drop_in` writes the page.',
     ]
     for group in dict.fromkeys(r.group for r in ROWS):
         lines += ['', f'## {group}', '', '| | |', '|---|---|']
